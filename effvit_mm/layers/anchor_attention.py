@@ -1,0 +1,168 @@
+"""Anchor attention: tokens exchange information through a few learned anchors.
+
+Shan et al., "AnchorFormer: Differentiable Anchor Attention for Efficient Vision Transformer", arXiv 2505.16463. The
+operator is a two-step random walk, token -> anchor -> token, whose transition matrix ``A diag(1 / degrees) A^T`` is
+never formed.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from effvit_mm.layers.grid import Grid, map_to_tokens, tokens_to_map
+
+AnchorMode = Literal["paper", "cosine"]
+AnchorLocal = Literal["none", "dwconv"]
+
+INITIAL_TEMPERATURE = 0.1
+MIN_TEMPERATURE = 0.01
+
+
+class AnchorAttention(nn.Module):
+    """Mix N tokens through M anchors, the learned rows of one small weight matrix.
+
+    With keys ``K`` and values ``V`` a linear image of the tokens, a head computes
+
+    ``A = softmax(logits)`` over the anchors, ``contexts = diag(1 / degrees) A^T V``, ``out = A contexts``,
+
+    where ``degrees`` sums A over the tokens. There is no query. The softmax, the degrees and the contexts are computed
+    in fp32 whatever the autocast dtype: a degree is a sum of up to N probabilities and passes the range of fp16 at
+    800x1344 pixels.
+
+    Args:
+        dim: Channels C of a token.
+        num_heads: Heads h; must divide ``dim``.
+        num_anchors: Anchors M of the layer.
+        mode: ``'paper'``: logits ``K U^T / sqrt(d)`` with torch's Linear initialisation of U, as released.
+            ``'cosine'``: unit-norm keys and anchors over a learned temperature per head (0.1 at the start, never below
+            0.01), so that the anchors differ from the first step on.
+        shared_anchors: One set of anchors for all heads (the paper) or one for each.
+        local: ``'dwconv'`` adds a 3x3 depth-wise convolution of V before the output projection.
+        qkv_bias: Whether the key-value projection has a bias (the paper: no).
+        proj_drop: Dropout probability after the output projection.
+
+    Shape:
+        tokens ``(B, N, C)``, grid ``(H, W)`` with ``num_prefix + H * W == N``; returns ``(B, N, C)``.
+
+    Cost:
+        ``3 N C^2 + 3 N M C`` multiply-adds (``+ 9 N C`` with the local branch), against ``4 N C^2 + 2 N^2 C`` of softmax
+        attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors.
+
+    Raises:
+        ValueError: If ``num_heads`` does not divide ``dim``, or ``num_anchors``, ``mode`` or ``local`` is not allowed.
+
+    Reference:
+        arXiv 2505.16463; the order of operations is that of the authors' released module.
+
+    Differs from the paper:
+        ``mode='paper'`` with the defaults: nothing but the fp32 accumulation. ``'cosine'``, per-head anchors and the
+        local branch are ours.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        num_anchors: int = 30,
+        mode: AnchorMode = "cosine",
+        shared_anchors: bool = True,
+        local: AnchorLocal = "none",
+        qkv_bias: bool = False,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads={num_heads} must divide dim={dim}")
+        if num_anchors < 1:
+            raise ValueError(f"num_anchors={num_anchors} must be at least 1")
+        if mode not in ("paper", "cosine"):
+            raise ValueError(f"mode={mode!r} must be 'paper' or 'cosine'")
+        if local not in ("none", "dwconv"):
+            raise ValueError(f"local={local!r} must be 'none' or 'dwconv'")
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.mode = mode
+        self.key_value = nn.Linear(dim, 2 * dim, bias=qkv_bias)
+        anchor_shape = (num_anchors, self.head_dim)
+        self.anchors = nn.Parameter(torch.empty(anchor_shape if shared_anchors else (num_heads, *anchor_shape)))
+        self.log_temperature = nn.Parameter(torch.empty(num_heads)) if mode == "cosine" else None
+        self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if local == "dwconv" else None
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the anchors and set the temperature; the projections belong to the network's initialisation."""
+        for anchors in self.anchors.unbind() if self.anchors.ndim == 3 else (self.anchors,):
+            if self.mode == "paper":
+                nn.init.uniform_(anchors, -1 / math.sqrt(self.head_dim), 1 / math.sqrt(self.head_dim))
+            elif anchors.shape[0] <= self.head_dim:
+                nn.init.orthogonal_(anchors)
+            else:
+                nn.init.normal_(anchors)
+        if self.log_temperature is not None:
+            nn.init.constant_(self.log_temperature, math.log(INITIAL_TEMPERATURE))
+
+    def forward(
+        self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0, padding_mask: Tensor | None = None
+    ) -> Tensor:
+        """Mix the tokens.
+
+        Args:
+            tokens: ``(B, N, C)``.
+            grid: ``(H, W)`` of the tokens that lie on a grid.
+            num_prefix: Tokens in front that lie on no grid; they take part, and skip the local branch.
+            padding_mask: ``(B, N)``, True where a token is padding: it gives nothing to the others.
+
+        Returns:
+            ``(B, N, C)``.
+        """
+        keys, values = self.key_value(tokens).chunk(2, dim=-1)  # (B, N, C) each
+        assignment = self.assign(keys)  # (B, N, h, M)
+        if padding_mask is not None:
+            assignment = assignment.masked_fill(padding_mask[:, :, None, None], 0.0)
+        mixed = self.walk(assignment, values)  # (B, N, C)
+        if self.local is not None:
+            on_grid = values[:, num_prefix:]
+            if padding_mask is not None:
+                on_grid = on_grid.masked_fill(padding_mask[:, num_prefix:, None], 0.0)
+            nearby = map_to_tokens(self.local(tokens_to_map(on_grid, grid)))
+            mixed = mixed + F.pad(nearby, (0, 0, num_prefix, 0))
+        return self.proj_drop(self.proj(mixed))
+
+    def assign(self, keys: Tensor) -> Tensor:
+        """Return the step token -> anchor, probabilities ``(B, N, h, M)`` in fp32 (or wider), from keys ``(B, N, C)``."""
+        keys = keys.unflatten(-1, (self.num_heads, self.head_dim))  # (B, N, h, d)
+        with torch.autocast(keys.device.type, enabled=False):
+            keys, anchors = _at_least_fp32(keys), _at_least_fp32(self.anchors)
+            if self.log_temperature is None:
+                anchors = anchors / math.sqrt(self.head_dim)
+            else:
+                temperature = _at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)
+                keys = F.normalize(keys, dim=-1) / temperature[:, None]
+                anchors = F.normalize(anchors, dim=-1)
+            if anchors.ndim == 2:
+                logits = keys @ anchors.T
+            else:
+                logits = torch.einsum("bnhd,hmd->bnhm", keys, anchors)
+            return logits.softmax(dim=-1)
+
+    def walk(self, assignment: Tensor, values: Tensor) -> Tensor:
+        """Take both steps of the walk: gather values ``(B, N, C)`` at the anchors, distribute them to the tokens."""
+        values = values.unflatten(-1, (self.num_heads, self.head_dim))
+        with torch.autocast(values.device.type, enabled=False):
+            to_tokens = assignment.transpose(1, 2)  # (B, h, N, M)
+            # An anchor that no token chooses has degree 0 and must give 0, not NaN.
+            degrees = to_tokens.sum(dim=2).clamp(min=torch.finfo(assignment.dtype).tiny)  # (B, h, M)
+            gathered = to_tokens.transpose(-2, -1) @ values.transpose(1, 2).to(assignment.dtype)  # (B, h, M, d)
+            contexts = gathered / degrees[..., None]
+            mixed = to_tokens @ contexts  # (B, h, N, d)
+        return mixed.transpose(1, 2).flatten(2).to(values.dtype)
+
+
+def _at_least_fp32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -1,0 +1,65 @@
+"""The only file that names registries.
+
+Backbones register in MMEngine's root registry, so ``dict(type='AnchorFormer')`` builds under mmdet's, mmseg's and
+mmpretrain's scope alike; mechanisms register in two registries of our own.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from mmengine.registry import HOOKS, MODELS, Registry
+from torch import nn
+
+__all__ = ["BACKBONES", "HOOKS", "MLPS", "MODELS", "TOKEN_MERGERS", "TOKEN_MIXERS", "build_mechanism", "near_names"]
+
+TOKEN_MIXERS = Registry("token mixer")
+TOKEN_MERGERS = Registry("token merger")
+MLPS = Registry("mlp")
+
+BACKBONES: dict[str, type[nn.Module]] = {}
+"""Backbone classes by the first half of their variants' names: ``anchorformer`` of ``anchorformer_s``."""
+
+BackboneClass = TypeVar("BackboneClass", bound=type[nn.Module])
+
+
+def register_backbone(family: str) -> Callable[[BackboneClass], BackboneClass]:
+    """Register a class for configs (by its own name) and for :func:`effvit_mm.create_backbone` (by ``family``)."""
+
+    def register(cls: BackboneClass) -> BackboneClass:
+        MODELS.register_module(module=cls)
+        BACKBONES[family] = cls
+        return cls
+
+    return register
+
+
+def build_mechanism(registry: Registry, spec: str | Mapping[str, Any], *args: Any, **defaults: Any) -> nn.Module:
+    """Build a mechanism of ours from its name, or from a dict of ``type`` and options that win over ``defaults``.
+
+    Args:
+        registry: One of the registries of this file.
+        spec: ``'anchor'`` or ``dict(type='anchor', num_anchors=15)``.
+        *args: Positional arguments of the mechanism.
+        **defaults: Keyword arguments it gets unless ``spec`` says otherwise.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: If the name is not registered; near names are suggested.
+    """
+    options = {"type": spec} if isinstance(spec, str) else dict(spec)
+    if "type" not in options:
+        raise ValueError(f"a {registry.name} is a name or a dict with the key 'type', got {spec!r}")
+    name = options.pop("type")
+    if name not in registry:
+        raise ValueError(f"unknown {registry.name} {name!r}; {near_names(name, registry.module_dict)}")
+    return registry.module_dict[name](*args, **{**defaults, **options})
+
+
+def near_names(name: object, known: Iterable[str]) -> str:
+    """Say which of the ``known`` names the user may have meant, for the end of an error message."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
