@@ -1,0 +1,171 @@
+"""The contract of a backbone, a check a function: what a stock neck, head or hook of OpenMMLab relies on."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+BackboneFactory = Callable[..., nn.Module]
+"""``(**options) -> backbone``; small sizes, and ``options`` passed on to the class."""
+
+
+def check_backbone(factory: BackboneFactory) -> None:
+    """Run every check of :data:`BACKBONE_CHECKS`; an AssertionError says which promise is broken."""
+    for check in BACKBONE_CHECKS:
+        check(factory)
+
+
+def check_maps_have_promised_shapes(factory: BackboneFactory) -> None:
+    """Maps are ``(B, channels[i], ceil(H / strides[i]), ceil(W / strides[i]))`` for any picture."""
+    backbone = _built(factory)
+    for height, width in ((64, 96), (65, 97), (33, 70)):
+        maps = backbone(_pictures(height, width))
+        assert isinstance(maps, tuple)
+        assert len(maps) == len(backbone.channels) == len(backbone.strides)
+        for fmap, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
+            expected = (2, channels, math.ceil(height / stride), math.ceil(width / stride))
+            assert fmap.shape == expected, f"{height}x{width}, stride {stride}: {tuple(fmap.shape)}, not {expected}"
+
+
+def check_small_picture_is_refused(factory: BackboneFactory) -> None:
+    """A picture smaller than the largest stride is a ValueError that names the size and the stride."""
+    backbone = _built(factory)
+    largest = max(backbone.strides)
+    try:
+        backbone(_pictures(largest - 1, 2 * largest))
+    except ValueError as error:
+        assert str(largest - 1) in str(error), f"the message does not name the size: {error}"
+        assert str(largest) in str(error), f"the message does not name the stride: {error}"
+    else:
+        raise AssertionError("a picture smaller than the largest stride was accepted")
+
+
+def check_out_indices_choose_levels(factory: BackboneFactory) -> None:
+    """``out_indices`` returns the same maps as the whole pyramid, and builds no weight that gets no gradient."""
+    whole, pictures = _built(factory), _pictures(64, 96)
+    for indices in ((3,), (0, 2)):
+        part = _built(factory, out_indices=indices)
+        assert part.channels == tuple(whole.channels[i] for i in indices)
+        part.load_state_dict({name: whole.state_dict()[name] for name in part.state_dict()})
+        for fmap, i in zip(part(pictures), indices, strict=True):
+            torch.testing.assert_close(fmap, whole(pictures)[i])
+        _assert_all_learn(part)
+
+
+def check_pictures_do_not_mix(factory: BackboneFactory) -> None:
+    """A picture's maps do not depend on the other pictures of its batch."""
+    backbone, pictures = _built(factory), _pictures(65, 97)
+    alone = [torch.cat(maps) for maps in zip(*(backbone(picture[None]) for picture in pictures), strict=True)]
+    for together, single in zip(backbone(pictures), alone, strict=True):
+        torch.testing.assert_close(together, single)
+
+
+def check_every_parameter_learns(factory: BackboneFactory) -> None:
+    """Every parameter gets a finite gradient that is not zero from the maps together."""
+    _assert_all_learn(_built(factory))
+
+
+def check_autocast_stays_finite(factory: BackboneFactory) -> None:
+    """Maps are finite under bf16 autocast, and near those of fp32."""
+    backbone, pictures = _built(factory).float(), _pictures(64, 96).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = backbone(pictures)
+    for fmap, reference in zip(low, backbone(pictures), strict=True):
+        assert fmap.isfinite().all()
+        error = (fmap.float() - reference).abs().mean() / reference.abs().mean()
+        assert error < 0.1, f"bf16 maps differ from fp32 by {error:.0%}"
+
+
+def check_state_dict_round_trip(factory: BackboneFactory) -> None:
+    """Another instance that loads the state dict strictly computes the same."""
+    backbone, twin, pictures = _built(factory), _built(factory, seed=1), _pictures(64, 96)
+    twin.load_state_dict(backbone.state_dict(), strict=True)
+    for ours, theirs in zip(backbone(pictures), twin(pictures), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def check_checkpointing_changes_nothing(factory: BackboneFactory) -> None:
+    """``with_cp`` gives the same maps and gradients, and recomputes in the backward pass."""
+    gradients = []
+    for with_cp in (False, True):
+        backbone = _built(factory, with_cp=with_cp, drop_path_rate=0.0).train()
+        saved: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+            loss = sum(fmap.square().mean() for fmap in backbone(_pictures(64, 96)))
+        loss.backward()
+        gradients.append(([p.grad for p in backbone.parameters()], sum(saved)))
+    (plain, plain_saved), (recomputed, recomputed_saved) = gradients
+    for ours, theirs in zip(recomputed, plain, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert recomputed_saved < plain_saved, "with_cp keeps as many activations as a plain forward"
+
+
+def check_frozen_stages_stay_frozen(factory: BackboneFactory) -> None:
+    """``frozen_stages`` takes stages out of training, and ``.train()`` does not bring them back."""
+    num_frozen = []
+    for stages in (-1, 0, 1, 4):
+        backbone = _built(factory, frozen_stages=stages).train()
+        frozen = [name for name, p in backbone.named_parameters() if not p.requires_grad]
+        num_frozen.append(len(frozen))
+        for name, module in backbone.named_modules():
+            own = list(module.parameters(recurse=False))
+            if own and not any(p.requires_grad for p in own):
+                assert not module.training, f"frozen_stages={stages}: {name} is back in training"
+    assert num_frozen[0] == 0, "frozen_stages=-1 freezes something"
+    assert num_frozen == sorted(set(num_frozen)), f"more frozen stages do not freeze more: {num_frozen}"
+    assert num_frozen[-1] == len(list(backbone.parameters())), "frozen_stages=4 leaves something to learn"
+
+
+def check_drop_path_acts_in_training_only(factory: BackboneFactory) -> None:
+    """``drop_path_rate`` makes training maps random and leaves evaluation maps as they are."""
+    pictures = _pictures(64, 96)
+    backbone = _built(factory, drop_path_rate=0.5)
+    for first, second in zip(backbone(pictures), backbone(pictures), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+    backbone.train()
+    assert not torch.equal(backbone(pictures)[-1], backbone(pictures)[-1]), "two training passes are equal"
+
+
+def check_init_weights_leaves_nothing(factory: BackboneFactory) -> None:
+    """``init_weights`` draws every parameter anew: after filling all with NaN, none is left."""
+    backbone = _built(factory)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.fill_(math.nan)
+    backbone.init_weights()
+    untouched = [name for name, p in backbone.named_parameters() if p.isnan().any()]
+    assert not untouched, f"init_weights leaves {untouched}"
+
+
+BACKBONE_CHECKS: tuple[Callable[[BackboneFactory], None], ...] = (
+    check_maps_have_promised_shapes,
+    check_small_picture_is_refused,
+    check_out_indices_choose_levels,
+    check_pictures_do_not_mix,
+    check_every_parameter_learns,
+    check_autocast_stays_finite,
+    check_state_dict_round_trip,
+    check_checkpointing_changes_nothing,
+    check_frozen_stages_stay_frozen,
+    check_drop_path_acts_in_training_only,
+    check_init_weights_leaves_nothing,
+)
+
+
+def _built(factory: BackboneFactory, *, seed: int = 0, **options: object) -> nn.Module:
+    torch.manual_seed(seed)
+    return factory(**options).double().eval()
+
+
+def _pictures(height: int, width: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 3, height, width, dtype=torch.float64, generator=generator)
+
+
+def _assert_all_learn(backbone: nn.Module) -> None:
+    sum((fmap * torch.randn_like(fmap)).sum() for fmap in backbone(_pictures(64, 96))).backward()
+    for name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None, f"{name} has no gradient"
+        assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
+        assert parameter.grad.abs().sum() > 0, f"the gradient of {name} is zero"

@@ -1,0 +1,94 @@
+"""The contract of a token mixer, a check a function; every dimension in them is a different number."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+MixerFactory = Callable[[int, int], nn.Module]
+"""``(dim, num_heads) -> mixer``."""
+
+BATCH, HEIGHT, WIDTH, DIM, NUM_HEADS, NUM_PREFIX = 2, 6, 10, 24, 3, 2
+
+
+def check_mixer(factory: MixerFactory) -> None:
+    """Run every check of :data:`MIXER_CHECKS`; an AssertionError says which promise is broken."""
+    for check in MIXER_CHECKS:
+        check(factory)
+
+
+def check_shape_on_any_grid(factory: MixerFactory) -> None:
+    """Tokens come back in the shape they came in, on any grid, with and without prefix tokens."""
+    mixer = _built(factory)
+    for grid in ((HEIGHT, WIDTH), (7, 5), (1, 13), (1, 1)):
+        for num_prefix in (0, NUM_PREFIX):
+            tokens = torch.randn(BATCH, num_prefix + grid[0] * grid[1], DIM, dtype=torch.float64)
+            out = mixer(tokens, grid, num_prefix=num_prefix)
+            assert out.shape == tokens.shape, f"grid {grid}, {num_prefix} prefix tokens: {tuple(out.shape)}"
+
+
+def check_pictures_do_not_mix(factory: MixerFactory) -> None:
+    """A picture's result does not depend on the other pictures of its batch."""
+    mixer, tokens = _built(factory), _tokens()
+    together = mixer(tokens, (HEIGHT, WIDTH))
+    alone = torch.cat([mixer(picture[None], (HEIGHT, WIDTH)) for picture in tokens])
+    torch.testing.assert_close(together, alone)
+
+
+def check_every_parameter_learns(factory: MixerFactory) -> None:
+    """Every parameter gets a finite gradient that is not zero."""
+    mixer = _built(factory).train()
+    out = mixer(_tokens(), (HEIGHT, WIDTH))
+    (out * torch.randn_like(out)).sum().backward()
+    for name, parameter in mixer.named_parameters():
+        gradient = parameter.grad
+        assert gradient is not None, f"{name} has no gradient"
+        assert gradient.isfinite().all(), f"the gradient of {name} is not finite"
+        assert gradient.abs().sum() > 0, f"the gradient of {name} is zero"
+
+
+def check_padding_gives_nothing(factory: MixerFactory) -> None:
+    """Tokens under the padding mask change nothing for the others: masked equals cropped."""
+    mixer, rows = _built(factory), HEIGHT - 2
+    whole = _tokens()
+    padding = torch.zeros(BATCH, HEIGHT, WIDTH, dtype=torch.bool)
+    padding[:, rows:] = True
+    masked = mixer(whole, (HEIGHT, WIDTH), padding_mask=padding.flatten(1))[:, : rows * WIDTH]
+    cropped = mixer(whole[:, : rows * WIDTH], (rows, WIDTH))
+    torch.testing.assert_close(masked, cropped)
+
+
+def check_autocast_stays_finite(factory: MixerFactory) -> None:
+    """Large tokens stay finite under bf16 autocast, forward and backward."""
+    mixer = _built(factory).float().train()
+    tokens = (100 * _tokens()).float().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = mixer(tokens, (HEIGHT, WIDTH))
+    out.float().sum().backward()
+    assert out.isfinite().all(), "the result is not finite"
+    assert tokens.grad is not None
+    assert tokens.grad.isfinite().all(), "the gradient is not finite"
+
+
+MIXER_CHECKS: tuple[Callable[[MixerFactory], None], ...] = (
+    check_shape_on_any_grid,
+    check_pictures_do_not_mix,
+    check_every_parameter_learns,
+    check_padding_gives_nothing,
+    check_autocast_stays_finite,
+)
+
+
+def _built(factory: MixerFactory) -> nn.Module:
+    torch.manual_seed(0)
+    mixer = factory(DIM, NUM_HEADS).double().eval()
+    for parameter in mixer.parameters():
+        # A zero-initialised weight would hide whatever stands behind it.
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.5)
+    return mixer
+
+
+def _tokens() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(BATCH, HEIGHT * WIDTH, DIM, dtype=torch.float64, generator=generator)

@@ -1,0 +1,28 @@
+"""One row per mixer, backbone and family of configs: what the contract tests run over."""
+
+from pathlib import Path
+
+from effvit_mm.backbones import AnchorFormer, Pyramid
+from effvit_mm.layers import AnchorAttention, SelfAttention
+
+ROOT = Path(__file__).parents[1]
+
+# (dim, num_heads) -> mixer
+MIXERS = {
+    "self": lambda dim, heads: SelfAttention(dim, heads),
+    "anchor_cosine": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5),
+    "anchor_paper": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5, mode="paper"),
+    "anchor_local": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5, local="dwconv", shared_anchors=False),
+}
+
+# Small enough for float64 on a laptop, every number a different one.
+SMALL = dict(channels=(8, 12, 20, 24), depths=(1, 2, 1, 1), num_heads=(1, 2, 5, 4), mlp_ratios=(4, 3, 2, 1))
+
+# (**options) -> backbone
+BACKBONES = {
+    "pyramid": lambda **options: Pyramid(**{**SMALL, **options}),
+    "pyramid_without_mixers": lambda **options: Pyramid(**{**SMALL, "mixers": (None, None, "self", "anchor"), **options}),
+    "anchorformer": lambda **options: AnchorFormer(**{**SMALL, "num_anchors": 7, **options}),
+}
+
+LEAVES = sorted(path for path in (ROOT / "configs").glob("*/*.py") if not path.parent.name.startswith("_"))
