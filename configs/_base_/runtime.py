@@ -1,0 +1,6 @@
+# What every run needs beside its model, data and schedule.
+_base_ = "mmdet::_base_/default_runtime.py"
+
+custom_imports = dict(imports=["effvit_mm", "effvit_mm.engine"])
+custom_hooks = [dict(type="RunReportHook")]
+randomness = dict(seed=0)

@@ -1,0 +1,34 @@
+# Toy scenes in COCO's layout, and a schedule for two CPU cores.
+toy_scenes = dict(root="data/toy_scenes", num_train=300, num_val=60, size=(128, 160))
+
+data_root = "data/toy_scenes/coco/"
+metainfo = dict(classes=("box", "sphere", "cylinder"), palette=[(220, 60, 60), (60, 180, 75), (65, 105, 225)])
+
+# Pictures are used as rendered: nothing is resized, so nothing is cropped larger than a picture.
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="Resize", scale=(160, 128), keep_ratio=True),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+]
+dataset = dict(data_root=data_root, metainfo=metainfo)
+train_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(**dataset, pipeline=train_pipeline))
+val_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(**dataset, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + "annotations/instances_val2017.json")
+test_evaluator = val_evaluator
+
+# 75 steps an epoch; one cycle of the learning rate, gradients clipped.
+max_epochs = 6
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler = [
+    dict(type="OneCycleLR", eta_max=5e-4, total_steps=75 * max_epochs, by_epoch=False),
+]
+optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=1.0))
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))

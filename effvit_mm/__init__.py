@@ -1,0 +1,15 @@
+"""Efficient vision transformers for dense prediction, as OpenMMLab plugins.
+
+Importing the package lets OpenMMLab run without compiled operators (:mod:`effvit_mm.compat`) and registers the backbones
+in MMEngine's root registry. It prints nothing and imports neither mmcv, mmdet nor mmseg.
+"""
+
+# The shims must stand before anything of OpenMMLab is imported.
+from effvit_mm import compat
+
+compat.activate()
+
+from effvit_mm.backbones import create_backbone, list_backbones  # noqa: E402
+from effvit_mm.version import __version__  # noqa: E402
+
+__all__ = ["__version__", "create_backbone", "list_backbones"]

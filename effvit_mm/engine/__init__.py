@@ -1,0 +1,5 @@
+"""What surrounds a run: configs made ready, checks before anything is built, hooks that report."""
+
+from effvit_mm.engine.report import RunReportHook
+
+__all__ = ["RunReportHook"]

@@ -1,0 +1,114 @@
+"""From a command line to a config that MMEngine's Runner can run."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from effvit_mm.engine.errors import BadInputError
+from effvit_mm.engine.toy import apply_toy, make_toy_scenes
+
+
+def load_config(
+    config_file: Path,
+    *,
+    work_dir: Path | None = None,
+    toy_overlays: Path | None = None,
+    data_root: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read a config and apply what the command line says, later arguments over earlier ones.
+
+    Args:
+        config_file: A text config.
+        work_dir: Where the run writes; ``work_dirs/<name of the config>`` by default.
+        toy_overlays: Folder of the toy overlays if the run is on toy scenes, which are rendered here on first use.
+        data_root: Folder that takes the place of every data set's ``data_root``.
+        options: Values by dotted key (``--cfg-options``).
+
+    Returns:
+        The config.
+
+    Raises:
+        BadInputError: If the file is missing or no config, or has no toy overlay.
+    """
+    if not config_file.is_file():
+        raise BadInputError(f"config {config_file} does not exist; the configs lie under configs/<data set>/")
+    try:
+        cfg = Config.fromfile(config_file)
+    except (SyntaxError, NameError, OSError, KeyError, TypeError) as error:
+        raise BadInputError(f"config {config_file} cannot be read: {type(error).__name__}: {error}") from error
+    if "model" not in cfg:
+        raise BadInputError(f"config {config_file} has no 'model'; name a leaf such as configs/coco/maskrcnn_*.py")
+    if toy_overlays is not None:
+        apply_toy(cfg, config_file, toy_overlays)
+    if data_root is not None:
+        _move_data(cfg, data_root)
+    if options:
+        cfg.merge_from_dict(dict(options))
+    if toy_overlays is not None:
+        make_toy_scenes(cfg)
+    cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / config_file.stem)
+    return cfg
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train with mixed precision through MMEngine's ``AmpOptimWrapper``.
+
+    Raises:
+        BadInputError: If the machine has no accelerator.
+    """
+    if not torch.accelerator.is_available() if hasattr(torch, "accelerator") else not torch.cuda.is_available():
+        raise BadInputError("--amp needs an accelerator and this machine has none; leave --amp out to train in fp32")
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate from ``auto_scale_lr.base_batch_size`` to the batch this run has.
+
+    Raises:
+        BadInputError: If the config does not say for which batch its learning rate is meant.
+    """
+    if not cfg.get("auto_scale_lr", {}).get("base_batch_size"):
+        raise BadInputError("--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config")
+    cfg.auto_scale_lr.enable = True
+
+
+def enable_resume(cfg: Config) -> Path | None:
+    """Make the run go on from the last whole checkpoint of its work dir.
+
+    Returns:
+        The checkpoint, or None where there is none yet and the run starts from the beginning.
+    """
+    latest = last_whole_checkpoint(Path(cfg.work_dir))
+    cfg.resume = latest is not None
+    if latest is not None:
+        cfg.load_from = str(latest)
+    return latest
+
+
+def last_whole_checkpoint(work_dir: Path) -> Path | None:
+    """Return the newest ``epoch_*.pth`` or ``iter_*.pth`` of a folder that was written to its end.
+
+    torch's checkpoints are zip archives, whose directory is written last: a file without it was cut off.
+    """
+    checkpoints = [path for path in work_dir.glob("*_*.pth") if path.stem.rsplit("_", 1)[1].isdigit()]
+    checkpoints.sort(key=lambda path: int(path.stem.rsplit("_", 1)[1]), reverse=True)
+    return next((path for path in checkpoints if zipfile.is_zipfile(path)), None)
+
+
+def _move_data(cfg: Config, data_root: Path) -> None:
+    """Replace the root of every data set and of the evaluators' annotation files that lie under it."""
+    for split in ("train", "val", "test"):
+        dataset = cfg.get(f"{split}_dataloader", ConfigDict()).get("dataset")
+        if dataset is None or "data_root" not in dataset:
+            continue
+        old_root, dataset.data_root = dataset.data_root, f"{data_root}/"
+        evaluators = cfg.get(f"{split}_evaluator") or []
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            if str(evaluator.get("ann_file", "")).startswith(old_root):
+                evaluator.ann_file = f"{data_root}/{evaluator.ann_file[len(old_root) :].lstrip('/')}"

@@ -1,0 +1,53 @@
+"""Evaluate a checkpoint.
+
+    python tools/test.py configs/coco/maskrcnn_anchorformer.py work_dirs/maskrcnn_anchorformer/epoch_12.pth
+    python tools/test.py configs/coco/maskrcnn_anchorformer.py work_dirs/maskrcnn_anchorformer/epoch_12.pth --toy
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+# The first import: OpenMMLab must find the shims in place.
+import effvit_mm  # noqa: F401, I001
+from mmengine.config import DictAction
+
+from effvit_mm.engine.errors import BadInputError
+from effvit_mm.engine.launch import test
+
+OVERLAYS = Path(__file__).resolve().parents[1] / "configs/_base_/toy"
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, help="config file, or the one dumped beside the checkpoint")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint to evaluate")
+    parser.add_argument("--work-dir", type=Path, help="where the report goes (default: test/ beside the checkpoint)")
+    parser.add_argument("--toy", action="store_true", help="evaluate on toy scenes, for a checkpoint trained with --toy")
+    parser.add_argument("--data-root", type=Path, help="folder of the data set, instead of the config's")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="config values, as key.of.value=3")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Evaluate, or say what to mend."""
+    args = parse_args()
+    try:
+        test(
+            args.config,
+            args.checkpoint,
+            work_dir=args.work_dir,
+            toy_overlays=OVERLAYS if args.toy else None,
+            data_root=args.data_root,
+            options=args.cfg_options,
+            launcher=args.launcher,
+        )
+    except BadInputError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
