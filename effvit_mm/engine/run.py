@@ -1,5 +1,6 @@
 """From a command line to a config that MMEngine's Runner can run."""
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +40,7 @@ def load_config(
         raise BadInputError(f"config {config_file} does not exist; the configs lie under configs/<data set>/")
     try:
         cfg = Config.fromfile(config_file)
-    except (SyntaxError, NameError, OSError, KeyError, TypeError) as error:
+    except Exception as error:  # a config is any Python code, so it can fail in any way
         raise BadInputError(f"config {config_file} cannot be read: {type(error).__name__}: {error}") from error
     if "model" not in cfg:
         raise BadInputError(f"config {config_file} has no 'model'; name a leaf such as configs/coco/maskrcnn_*.py")
@@ -61,10 +62,15 @@ def enable_amp(cfg: Config) -> None:
     Raises:
         BadInputError: If the machine has no accelerator.
     """
-    if not torch.accelerator.is_available() if hasattr(torch, "accelerator") else not torch.cuda.is_available():
+    if not has_accelerator():
         raise BadInputError("--amp needs an accelerator and this machine has none; leave --amp out to train in fp32")
     cfg.optim_wrapper.type = "AmpOptimWrapper"
     cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+def has_accelerator() -> bool:
+    """Tell whether torch can compute on anything but the CPU; ``torch.accelerator`` is as old as torch 2.6."""
+    return torch.accelerator.is_available() if hasattr(torch, "accelerator") else torch.cuda.is_available()
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
@@ -96,8 +102,8 @@ def last_whole_checkpoint(work_dir: Path) -> Path | None:
 
     torch's checkpoints are zip archives, whose directory is written last: a file without it was cut off.
     """
-    checkpoints = [path for path in work_dir.glob("*_*.pth") if path.stem.rsplit("_", 1)[1].isdigit()]
-    checkpoints.sort(key=lambda path: int(path.stem.rsplit("_", 1)[1]), reverse=True)
+    checkpoints = [path for path in work_dir.glob("*.pth") if re.fullmatch(r"(epoch|iter)_\d+", path.stem)]
+    checkpoints.sort(key=lambda path: int(path.stem.split("_")[1]), reverse=True)
     return next((path for path in checkpoints if zipfile.is_zipfile(path)), None)
 
 

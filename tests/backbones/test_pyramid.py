@@ -1,0 +1,134 @@
+"""The assembly: exact sizes, choices per stage, constructor knobs, and errors that say what to mend."""
+
+import pytest
+import torch
+from cases import SMALL
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import effvit_mm
+from effvit_mm.backbones import AnchorFormer, Pyramid
+from effvit_mm.layers import AnchorAttention, MixMlp, Mlp, SelfAttention
+from effvit_mm.registry import TOKEN_MIXERS
+
+# Parameters, and multiply-adds at 224x224 in G: the budgets the papers report, met by construction.
+GOLDEN = {
+    "anchorformer_t": (4_069_202, 0.71),
+    "anchorformer_s": (17_995_768, 2.68),
+    "anchorformer_b": (62_958_172, 9.22),
+    "pyramid_t": (4_372_640, None),
+    "pyramid_s": (19_436_480, None),
+}
+
+
+def test_every_named_backbone_has_golden_numbers():
+    assert effvit_mm.list_backbones() == sorted(GOLDEN)
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_parameters_and_multiply_adds_are_exact(name):
+    num_parameters, giga_macs = GOLDEN[name]
+    backbone = effvit_mm.create_backbone(name)
+    assert sum(p.numel() for p in backbone.parameters()) == num_parameters
+    if giga_macs is not None:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            backbone.eval()(torch.randn(1, 3, 224, 224))
+        assert counter.get_total_flops() / 2e9 == pytest.approx(giga_macs, rel=0.01)
+
+
+def test_the_yardstick_differs_from_anchorformer_in_the_mixer_alone():
+    def without_mixers(backbone):
+        return {key: value.shape for key, value in backbone.state_dict().items() if ".mixer." not in key}
+
+    for variant in ("t", "s"):
+        ours, yardstick = AnchorFormer(variant=variant), Pyramid(variant=variant)
+        assert without_mixers(ours) == without_mixers(yardstick)
+
+
+def test_each_stage_takes_the_mechanism_it_is_given():
+    backbone = Pyramid(
+        **SMALL,
+        mixers=(None, "self", {"type": "anchor", "num_anchors": 3}, "anchor"),
+        mlps=("plain", "mix", "mix", "mix"),
+    )
+    mixers = [type(stage.blocks[0].mixer) for stage in backbone.stages]
+    assert mixers == [type(None), SelfAttention, AnchorAttention, AnchorAttention]
+    assert [type(stage.blocks[0].mlp) for stage in backbone.stages] == [Mlp, MixMlp, MixMlp, MixMlp]
+    assert backbone.stages[2].blocks[0].mixer.anchors.shape[0] == 3
+
+
+def test_anchorformer_passes_its_own_options_to_every_layer():
+    backbone = AnchorFormer(**SMALL, num_anchors=4, mode="paper", shared_anchors=False, local="dwconv")
+    for stage in backbone.stages:
+        for block in stage.blocks:
+            assert block.mixer.anchors.shape[:2] == (block.mixer.num_heads, 4)
+            assert block.mixer.log_temperature is None
+            assert block.mixer.local is not None
+
+
+def test_drop_path_grows_linearly_over_the_blocks():
+    backbone = Pyramid(**SMALL, drop_path_rate=0.4)
+    rates = [getattr(block.drop_path, "drop_prob", 0.0) for stage in backbone.stages for block in stage.blocks]
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+
+
+def test_norm_eval_keeps_batch_norms_in_evaluation_during_training():
+    class NormMixer(nn.BatchNorm1d):
+        def __init__(self, dim, num_heads):
+            super().__init__(dim)
+
+        def forward(self, tokens, grid, *, num_prefix=0, padding_mask=None):
+            return super().forward(tokens.transpose(1, 2)).transpose(1, 2)
+
+    TOKEN_MIXERS.register_module("norm_of_this_test", module=NormMixer)
+    try:
+        norms = {
+            norm_eval: Pyramid(**SMALL, mixers="norm_of_this_test", norm_eval=norm_eval).train().stages[0].blocks[0].mixer
+            for norm_eval in (True, False)
+        }
+    finally:
+        TOKEN_MIXERS.module_dict.pop("norm_of_this_test")
+    assert not norms[True].training
+    assert norms[False].training
+
+
+def test_pretrained_weights_replace_our_initialisation(tmp_path):
+    teacher, file = Pyramid(**SMALL), tmp_path / "weights.pth"
+    torch.save(teacher.state_dict(), file)
+    student = Pyramid(**SMALL, init_cfg={"type": "Pretrained", "checkpoint": str(file)})
+    student.init_weights()
+    for name, value in teacher.state_dict().items():
+        assert student.state_dict()[name].equal(value), name
+
+
+@pytest.mark.parametrize("scope", ["mmengine", "mmdet", "mmseg", "mmpretrain"])
+def test_configs_of_every_library_build_it_by_name(scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        backbone = MODELS.build({"type": "AnchorFormer", "variant": "t", "num_anchors": 3, "depths": (1, 1, 1, 1)})
+    assert backbone.channels == (32, 64, 160, 256)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: effvit_mm.create_backbone("anchorfromer_s"), "unknown backbone 'anchorfromer_s'; did you mean 'anchorformer_s'"),
+        (lambda: effvit_mm.create_backbone("zzz"), "known: anchorformer_b"),
+        (lambda: AnchorFormer(variant="small"), "unknown variant 'small' of AnchorFormer; did you mean|known: b, s, t"),
+        (lambda: Pyramid(channels=(8, 16, 32)), r"channels=\(8, 16, 32\) has 3 values; give one for each of the 4 stages"),
+        (lambda: Pyramid(**SMALL, mixers="anchr"), "unknown token mixer 'anchr'; did you mean 'anchor'"),
+        (lambda: Pyramid(**SMALL, mixers={"num_anchors": 3}), "a token mixer is a name or a dict with the key 'type'"),
+        (lambda: Pyramid(**SMALL, out_indices=(2, 1)), r"out_indices=\(2, 1\) must be stages out of"),
+        (lambda: Pyramid(**SMALL, frozen_stages=5), "frozen_stages=5 must be -1"),
+        (lambda: Pyramid(**SMALL, drop_path_rate=1.0), "drop_path_rate=1.0 must be at least 0 and below 1"),
+        (lambda: Pyramid(**SMALL)(torch.zeros(1, 3, 20, 64)), "20 x 64 pixels .* smaller than the largest stride 32"),
+    ],
+)
+def test_bad_input_says_what_it_is_and_how_to_mend_it(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_an_unknown_argument_is_a_type_error_that_names_it():
+    with pytest.raises(TypeError, match="embed_dims"):
+        effvit_mm.create_backbone("anchorformer_t", embed_dims=3)

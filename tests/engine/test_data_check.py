@@ -1,0 +1,150 @@
+"""Data that is missing, torn, of another kind or of other classes is told before anything is built."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from effvit_mm.engine.data_check import check_data
+from effvit_mm.engine.errors import BadInputError
+
+CLASSES = ("box", "sphere")
+
+
+def write_coco(root, num_pictures=3):
+    """A whole, tiny data set; returns its content."""
+    picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    images, annotations = [], []
+    (root / "pictures").mkdir(parents=True)
+    for i in range(1, num_pictures + 1):
+        cv2.imwrite(str(root / f"pictures/{i}.jpg"), picture)
+        images.append(dict(id=i, file_name=f"{i}.jpg", height=40, width=50))
+        annotations.append(dict(id=i, image_id=i, category_id=1, bbox=[2, 3, 10, 12], area=120, iscrowd=0))
+    categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    write_annotations(root, content)
+    return content
+
+
+def write_annotations(root, content):
+    (root / "boxes.json").write_text(json.dumps(content))
+
+
+def config(root, classes=CLASSES):
+    dataset = dict(
+        type="CocoDataset",
+        data_root=str(root),
+        ann_file="boxes.json",
+        data_prefix=dict(img="pictures/"),
+        metainfo=dict(classes=classes),
+    )
+    return Config(dict(train_dataloader=dict(dataset=dataset), val_evaluator=dict(ann_file=str(root / "boxes.json"))))
+
+
+def message(cfg):
+    with pytest.raises(BadInputError) as caught:
+        check_data(cfg, ("train",))
+    return str(caught.value)
+
+
+def test_whole_data_passes(tmp_path):
+    write_coco(tmp_path)
+    check_data(config(tmp_path), ("train", "val"))
+
+
+def test_missing_data_lists_the_files_the_source_and_the_way_without_data(tmp_path):
+    text = message(config(tmp_path / "nowhere"))
+    assert f"{tmp_path}/nowhere/boxes.json" in text
+    assert "MISSING" in text
+    assert "cocodataset.org" in text
+    assert "--toy" in text
+    assert "--data-root" in text
+
+
+def test_data_sets_inside_wrappers_are_checked(tmp_path):
+    inner = config(tmp_path / "nowhere").train_dataloader.dataset
+    wrapped = dict(type="RepeatDataset", dataset=dict(type="ConcatDataset", datasets=[inner]))
+    assert "MISSING" in message(Config(dict(train_dataloader=dict(dataset=wrapped))))
+
+
+def test_a_missing_annotation_file_of_the_evaluator_is_listed(tmp_path):
+    write_coco(tmp_path)
+    cfg = config(tmp_path)
+    cfg.val_dataloader = cfg.train_dataloader
+    cfg.val_evaluator.ann_file = str(tmp_path / "other.json")
+    with pytest.raises(BadInputError, match=r"val evaluator .*other.json +MISSING"):
+        check_data(cfg, ("train", "val"))
+
+
+def test_a_torn_annotation_file_is_named(tmp_path):
+    write_coco(tmp_path)
+    file = tmp_path / "boxes.json"
+    file.write_bytes(file.read_bytes()[:-40])
+    text = message(config(tmp_path))
+    assert "boxes.json is not whole JSON" in text
+    assert "fetch or write it again" in text
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"images": []}, {"shapes": [], "imagePath": "a.jpg"}])
+def test_an_annotation_file_of_another_kind_is_named(tmp_path, content):
+    write_coco(tmp_path)
+    write_annotations(tmp_path, content)
+    assert "is not COCO's: expected an object with the lists images, annotations, categories" in message(config(tmp_path))
+
+
+def test_an_entry_that_lacks_a_field_is_named(tmp_path):
+    content = write_coco(tmp_path)
+    del content["annotations"][1]["bbox"]
+    write_annotations(tmp_path, content)
+    assert "annotations[1] lacks bbox" in message(config(tmp_path))
+
+
+def test_class_names_that_match_no_category_are_shown_beside_the_files(tmp_path):
+    write_coco(tmp_path)
+    text = message(config(tmp_path, classes=("cat", "dog")))
+    assert "cat, dog" in text
+    assert "box, sphere" in text
+    assert "metainfo" in text
+
+
+def test_stock_class_names_are_compared_when_the_config_names_none(tmp_path):
+    write_coco(tmp_path)
+    cfg = config(tmp_path)
+    del cfg.train_dataloader.dataset["metainfo"]
+    assert "none of the 80 classes" in message(cfg)
+
+
+def test_classes_without_annotations_are_refused(tmp_path):
+    write_coco(tmp_path)
+    assert "nothing would be left to learn from" in message(config(tmp_path, classes=("sphere",)))
+
+
+def test_missing_and_torn_pictures_are_counted_and_named(tmp_path):
+    write_coco(tmp_path, num_pictures=4)
+    (tmp_path / "pictures/1.jpg").unlink()
+    torn = tmp_path / "pictures/2.jpg"
+    torn.write_bytes(torn.read_bytes()[:300])
+    (tmp_path / "pictures/4.jpg").write_text("not a picture")
+    text = message(config(tmp_path))
+    assert "3 of the 4 pictures" in text
+    assert "1.jpg  missing" in text
+    assert "2.jpg  torn" in text
+    assert "4.jpg  torn or no picture" in text
+
+
+def test_a_whole_picture_with_bytes_behind_its_end_passes(tmp_path):
+    write_coco(tmp_path)
+    picture = tmp_path / "pictures/1.jpg"
+    picture.write_bytes(picture.read_bytes() + bytes(100))
+    check_data(config(tmp_path), ("train",))
+
+
+def test_a_relative_annotation_path_is_found_under_the_root(tmp_path, monkeypatch):
+    write_coco(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    cfg = config(Path("set"))
+    cfg.val_evaluator.ann_file = "set/boxes.json"
+    check_data(cfg, ("train",))

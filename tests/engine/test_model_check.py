@@ -1,0 +1,58 @@
+"""A model whose parts do not fit is told before anything is built."""
+
+import pytest
+from mmengine.config import Config
+
+from effvit_mm.engine.errors import BadInputError
+from effvit_mm.engine.model_check import check_model
+
+FPN = dict(type="FPN", in_channels=[32, 64, 160, 256], out_channels=8, num_outs=5)
+
+
+def model(**parts):
+    return Config(dict(model={"backbone": dict(type="AnchorFormer", variant="t"), "neck": FPN, **parts}))
+
+
+def test_a_model_that_fits_passes():
+    check_model(model())
+
+
+def test_a_misspelt_backbone_gets_near_names():
+    with pytest.raises(BadInputError, match="'AnchorFromer' is not a registered backbone; did you mean 'AnchorFormer'"):
+        check_model(model(backbone=dict(type="AnchorFromer")))
+
+
+def test_an_unknown_variant_gets_the_known_ones():
+    with pytest.raises(BadInputError, match="unknown variant 'xl' of AnchorFormer; known: b, s, t"):
+        check_model(model(backbone=dict(type="AnchorFormer", variant="xl")))
+
+
+def test_an_unknown_argument_is_named():
+    with pytest.raises(BadInputError, match="embed_dim"):
+        check_model(model(backbone=dict(type="AnchorFormer", embed_dim=3)))
+
+
+def test_a_neck_of_other_channels_is_told_what_to_set():
+    neck = {**FPN, "in_channels": [256, 512, 1024, 2048]}
+    with pytest.raises(BadInputError, match=r"neck FPN expects .*2048.*set in_channels=\[32, 64, 160, 256\]"):
+        check_model(model(neck=neck))
+
+
+def test_a_neck_for_more_levels_than_are_returned_is_told():
+    with pytest.raises(BadInputError, match=r"set in_channels=\[160, 256\]"):
+        check_model(model(backbone=dict(type="AnchorFormer", variant="t", out_indices=(2, 3))))
+
+
+def test_heads_without_a_neck_are_compared_at_their_own_levels():
+    fits = dict(
+        decode_head=dict(type="UPerHead", in_index=[0, 1, 2, 3], in_channels=[32, 64, 160, 256]),
+        auxiliary_head=dict(type="FCNHead", in_index=2, in_channels=160),
+    )
+    check_model(model(neck=None, **fits))
+    fits["auxiliary_head"]["in_channels"] = 1024
+    with pytest.raises(BadInputError, match="head FCNHead expects in_channels=1024.*set in_channels=160"):
+        check_model(model(neck=None, **fits))
+
+
+def test_a_foreign_backbone_is_left_to_its_library():
+    check_model(model(backbone=dict(type="mmdet.ResNet", depth=18)))

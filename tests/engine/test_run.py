@@ -1,0 +1,106 @@
+"""From a command line to a config: options, roots, and which checkpoint a resumed run takes."""
+
+import pytest
+import torch
+from cases import ROOT
+from mmengine.config import Config
+
+from effvit_mm.engine.errors import BadInputError
+from effvit_mm.engine.run import (
+    enable_amp,
+    enable_auto_scale_lr,
+    enable_resume,
+    last_whole_checkpoint,
+    load_config,
+)
+
+MASKRCNN = ROOT / "configs/coco/maskrcnn_anchorformer.py"
+
+
+def test_options_win_over_the_file():
+    cfg = load_config(MASKRCNN, options={"model.backbone.variant": "t", "train_cfg.max_epochs": 3})
+    assert cfg.model.backbone.variant == "t"
+    assert cfg.train_cfg.max_epochs == 3
+
+
+def test_the_work_dir_is_named_after_the_config_unless_given(tmp_path):
+    assert load_config(MASKRCNN).work_dir == "work_dirs/maskrcnn_anchorformer"
+    assert load_config(MASKRCNN, work_dir=tmp_path).work_dir == str(tmp_path)
+
+
+def test_a_data_root_reaches_every_data_set_and_evaluator(tmp_path):
+    cfg = load_config(MASKRCNN, data_root=tmp_path)
+    for split in ("train", "val", "test"):
+        assert cfg[f"{split}_dataloader"].dataset.data_root == f"{tmp_path}/"
+    for split in ("val", "test"):
+        assert cfg[f"{split}_evaluator"].ann_file == f"{tmp_path}/annotations/instances_val2017.json"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "does not exist"),
+        ("model = dict(", "cannot be read: SyntaxError"),
+        ("_base_ = 'mmdet::nowhere.py'", "cannot be read"),
+        ("lr = 1", "has no 'model'"),
+    ],
+)
+def test_a_file_that_is_no_config_is_named(tmp_path, text, message):
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(BadInputError, match=message) as caught:
+        load_config(file)
+    assert "mine.py" in str(caught.value)
+
+
+def test_a_method_without_a_toy_overlay_is_told_which_have_one(tmp_path):
+    file = tmp_path / "yolo_mine.py"
+    file.write_text("model = dict(type='YOLO')")
+    with pytest.raises(BadInputError, match="maskrcnn, retinanet"):
+        load_config(file, toy_overlays=ROOT / "configs/_base_/toy")
+
+
+def test_amp_without_an_accelerator_says_so(monkeypatch):
+    monkeypatch.setattr("effvit_mm.engine.run.has_accelerator", lambda: False)
+    with pytest.raises(BadInputError, match="--amp needs an accelerator"):
+        enable_amp(Config(dict(optim_wrapper=dict(type="OptimWrapper"))))
+
+
+def test_amp_takes_mmengines_wrapper(monkeypatch):
+    monkeypatch.setattr("effvit_mm.engine.run.has_accelerator", lambda: True)
+    cfg = Config(dict(optim_wrapper=dict(type="OptimWrapper")))
+    enable_amp(cfg)
+    assert cfg.optim_wrapper == dict(type="AmpOptimWrapper", loss_scale="dynamic")
+
+
+def test_the_learning_rate_is_scaled_only_where_its_batch_is_known():
+    cfg = load_config(MASKRCNN)
+    enable_auto_scale_lr(cfg)
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
+    with pytest.raises(BadInputError, match="base_batch_size"):
+        enable_auto_scale_lr(Config(dict(model=dict())))
+
+
+def checkpoints(folder, *names):
+    for name in names:
+        torch.save({"weight": torch.zeros(1000)}, folder / name)
+
+
+def test_resuming_takes_the_highest_whole_checkpoint_and_passes_over_a_torn_one(tmp_path):
+    checkpoints(tmp_path, "epoch_2.pth", "epoch_9.pth", "epoch_10.pth", "best_bbox_mAP_epoch_3.pth")
+    assert last_whole_checkpoint(tmp_path).name == "epoch_10.pth"
+    newest = tmp_path / "epoch_10.pth"
+    newest.write_bytes(newest.read_bytes()[:-50])
+    assert last_whole_checkpoint(tmp_path).name == "epoch_9.pth"
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    assert enable_resume(cfg).name == "epoch_9.pth"
+    assert cfg.resume
+    assert cfg.load_from == str(tmp_path / "epoch_9.pth")
+
+
+def test_resuming_without_a_checkpoint_starts_anew_and_keeps_the_weights_to_start_from(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path), load_from="pretrained.pth"))
+    assert enable_resume(cfg) is None
+    assert not cfg.resume
+    assert cfg.load_from == "pretrained.pth"

@@ -1,0 +1,157 @@
+"""Anchor attention against its equations, and the laws of the walk it takes."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import attention as reference
+from torch.utils.flop_counter import FlopCounterMode
+
+from effvit_mm.layers import AnchorAttention
+
+B, H, W, C, HEADS, M = 2, 4, 7, 24, 3, 5
+GRID = (H, W)
+
+
+def built(**options):
+    torch.manual_seed(0)
+    return AnchorAttention(C, HEADS, **{"num_anchors": M, **options}).double().eval()
+
+
+def tokens(n=H * W, batch=B):
+    return torch.randn(batch, n, C, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def walk(layer, x):
+    """The implied matrix S (B, h, N, N): what the layer's two steps do to the identity."""
+    assignment = layer.assign(layer.key_value(x).chunk(2, dim=-1)[0]).transpose(1, 2)  # (B, h, N, M)
+    return assignment / assignment.sum(2, keepdim=True) @ assignment.transpose(-2, -1)
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+def test_paper_mode_equals_the_dense_walk_matrix(spread):
+    layer, x = built(mode="paper"), tokens()
+    layer.anchors.data *= spread
+    expected = reference.anchor_attention(
+        x, layer.key_value.weight, layer.anchors, layer.proj.weight, layer.proj.bias, num_heads=HEADS
+    )
+    torch.testing.assert_close(layer(x, GRID), expected, rtol=1e-11, atol=1e-12)
+
+
+def test_cosine_mode_is_the_paper_mode_on_unit_keys_and_anchors():
+    layer, x = built(mode="cosine"), tokens()
+    keys = layer.key_value(x).chunk(2, dim=-1)[0].unflatten(-1, (HEADS, -1))
+    unit_keys = keys / keys.norm(dim=-1, keepdim=True)
+    unit_anchors = layer.anchors / layer.anchors.norm(dim=-1, keepdim=True)
+    logits = (unit_keys @ unit_anchors.T) / layer.log_temperature.exp()[:, None]
+    torch.testing.assert_close(layer.assign(keys.flatten(2)), logits.softmax(-1))
+
+
+def test_cosine_temperature_never_falls_below_its_floor():
+    layer, x = built(), tokens()
+    layer.log_temperature.data.fill_(-50.0)
+    colder = layer(x, GRID)
+    layer.log_temperature.data.fill_(-100.0)
+    assert colder.isfinite().all()
+    torch.testing.assert_close(layer(x, GRID), colder, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["paper", "cosine"])
+@pytest.mark.parametrize("shared", [True, False])
+@settings(deadline=None, max_examples=15)
+@given(height=st.integers(1, 6), width=st.integers(1, 6), spread=st.floats(0.1, 20))
+def test_walk_is_symmetric_doubly_stochastic_and_of_low_rank(mode, shared, height, width, spread):
+    layer = built(mode=mode, shared_anchors=shared)
+    layer.anchors.data *= spread
+    matrix = walk(layer, tokens(height * width))
+    ones = torch.ones(matrix.shape[:-1], dtype=matrix.dtype)
+    torch.testing.assert_close(matrix, matrix.transpose(-2, -1))
+    torch.testing.assert_close(matrix.sum(-1), ones)
+    eigenvalues = torch.linalg.eigvalsh(matrix)
+    assert eigenvalues.min() > -1e-9
+    assert eigenvalues.max() < 1 + 1e-9
+    assert (torch.linalg.matrix_rank(matrix) <= M).all()
+
+
+def test_a_constant_picture_of_values_stays_constant():
+    layer = built()
+    values = torch.ones(B, H * W, C, dtype=torch.float64) * torch.arange(C)
+    mixed = layer.walk(layer.assign(tokens()), values)
+    torch.testing.assert_close(mixed, values)
+
+
+def test_permuting_the_tokens_permutes_the_result():
+    layer, x = built(), tokens()
+    order = torch.randperm(H * W, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(layer(x[:, order], GRID), layer(x, GRID)[:, order])
+
+
+def test_anchors_differ_at_the_start_in_cosine_mode_and_coincide_in_paper_mode():
+    torch.manual_seed(0)
+    x = torch.randn(1, 196, 192)
+    effective = {}
+    for mode in ("paper", "cosine"):
+        layer = AnchorAttention(192, 3, mode=mode)
+        torch.nn.init.trunc_normal_(layer.key_value.weight, std=0.02)
+        effective[mode] = walk(layer, x).diagonal(dim1=-2, dim2=-1).sum(-1).mean().item()
+    assert effective["paper"] == pytest.approx(1.0, abs=0.02)
+    assert effective["cosine"] > 2
+
+
+def test_local_branch_adds_a_convolution_of_the_values_and_prefix_tokens_skip_it():
+    plain, local = built(), built(local="dwconv")
+    local.load_state_dict(plain.state_dict(), strict=False)
+    x = tokens(2 + H * W)
+    values = plain.key_value(x).chunk(2, dim=-1)[1]
+    nearby = local.local(values[:, 2:].transpose(1, 2).unflatten(-1, GRID)).flatten(2).transpose(1, 2)
+    added = local(x, GRID, num_prefix=2) - plain(x, GRID, num_prefix=2)
+    torch.testing.assert_close(added[:, 2:], nearby @ local.proj.weight.T)
+    assert not added[:, :2].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_peaked_logits_stay_finite_at_67200_tokens_in_half_precision(dtype):
+    torch.manual_seed(0)
+    layer = AnchorAttention(8, 1, num_anchors=3, mode="paper").to(dtype)
+    layer.anchors.data.fill_(20.0)
+    layer.anchors.data[1:] = -20.0
+    layer.key_value.weight.data.fill_(1.0)
+    with torch.no_grad():
+        out = layer(torch.ones(1, 67_200, 8, dtype=dtype), (210, 320))
+    assert out.dtype == dtype
+    assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_parameters_and_multiply_adds_are_those_of_the_closed_form(shared):
+    layer, n = built(mode="paper", shared_anchors=shared).float(), H * W
+    anchors = M * C // HEADS if shared else M * C
+    assert sum(p.numel() for p in layer.parameters()) == 3 * C**2 + C + anchors
+    with FlopCounterMode(display=False) as counter:
+        layer(tokens(batch=1).float(), GRID)
+    assert counter.get_total_flops() == 2 * (3 * n * C**2 + 3 * n * M * C)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"num_anchors": 0}, "num_anchors"), ({"mode": "soft"}, "mode"), ({"local": "conv"}, "local")],
+)
+def test_a_bad_option_is_named(options, named):
+    with pytest.raises(ValueError, match=named):
+        built(**options)
+
+
+def test_heads_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match="num_heads=5 must divide dim=24"):
+        AnchorAttention(24, 5)
+
+
+def test_dropout_acts_in_training_only():
+    layer, x = built(proj_drop=0.5), tokens()
+    assert not layer.train()(x, GRID).equal(layer(x, GRID))
+    assert layer.eval()(x, GRID).equal(layer(x, GRID))
+
+
+def test_the_key_value_bias_exists_on_demand():
+    assert built(qkv_bias=True).key_value.bias is not None
+    assert built().key_value.bias is None
