@@ -1,0 +1,46 @@
+"""The error of an operation that only mmcv's compiled extension has."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+
+# What does the same work without the extension, by the start of the operation's name.
+_INSTEAD = {
+    "softnms": "Without it, use `nms=dict(type='nms', ...)` in the test config.",
+    "deform_conv": "Without it, `torchvision.ops.deform_conv2d` does this work on CPU and CUDA.",
+    "modulated_deform_conv": "Without it, `torchvision.ops.deform_conv2d` with a mask does this work on CPU and CUDA.",
+    "roi_pool": "Without it, use RoIAlign, or `torchvision.ops.roi_pool`.",
+    "ms_deform_attn": "Without it, mmcv's `multi_scale_deformable_attn_pytorch` does this work in plain torch.",
+}
+
+
+class MissingOpError(NotImplementedError):
+    """An operation of ``mmcv._ext`` was called where the extension is absent.
+
+    Args:
+        op: The operation, as its caller knows it.
+        instead: What does the same work without the extension, in a sentence; empty if nothing does.
+        why: Why the extension is absent, in a sentence; empty if unknown.
+    """
+
+    def __init__(self, op: str, instead: str = "", why: str = "") -> None:
+        need = f"mmcv's `{op}` needs mmcv's compiled extension `mmcv._ext`, which is absent here."
+        remedy = (
+            f"To have it, build mmcv with a C++ compiler against this torch ({torch.__version__}): "
+            "`pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv` "
+            "(onedl-mmcv 2.3 compiles with torch < 2.14 only)."
+        )
+        super().__init__(" ".join(part for part in (need, why, instead, remedy) if part))
+        self.op = op
+
+
+def missing_op(op: str, why: str) -> Callable[..., NoReturn]:
+    """Make a function that stands where operation ``op`` would be and raises :class:`MissingOpError` when called."""
+    instead = next((text for start, text in _INSTEAD.items() if op.startswith(start)), "")
+
+    def raise_missing(*args: Any, **kwargs: Any) -> NoReturn:
+        raise MissingOpError(op, instead, why)
+
+    raise_missing.__name__ = raise_missing.__qualname__ = op
+    return raise_missing
