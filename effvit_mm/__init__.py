@@ -1,7 +1,7 @@
 """Efficient vision transformers for dense prediction, as OpenMMLab plugins.
 
-Importing the package lets OpenMMLab run without compiled operators (:mod:`effvit_mm.compat`) and registers the backbones
-in MMEngine's root registry. It prints nothing and imports neither mmcv, mmdet nor mmseg.
+Importing the package lets OpenMMLab run without compiled operators (:mod:`effvit_mm.compat`) and registers the
+backbones in MMEngine's root registry. It prints nothing and imports neither mmcv, mmdet nor mmseg.
 """
 
 # The shims must stand before anything of OpenMMLab is imported.

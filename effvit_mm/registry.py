@@ -17,8 +17,8 @@ TOKEN_MIXERS = Registry("token mixer")
 TOKEN_MERGERS = Registry("token merger")
 MLPS = Registry("mlp")
 
-BACKBONES: dict[str, type[nn.Module]] = {}
-"""Backbone classes by the first half of their variants' names: ``anchorformer`` of ``anchorformer_s``."""
+BACKBONES: dict[str, type[Any]] = {}
+"""Backbone classes, each with a table ``variants``, by the first half of their names: ``anchorformer``, not ``_s``."""
 
 BackboneClass = TypeVar("BackboneClass", bound=type[nn.Module])
 

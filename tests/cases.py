@@ -21,7 +21,7 @@ SMALL = dict(channels=(8, 12, 20, 24), depths=(1, 2, 1, 1), num_heads=(1, 2, 5, 
 # (**options) -> backbone
 BACKBONES = {
     "pyramid": lambda **options: Pyramid(**{**SMALL, **options}),
-    "pyramid_without_mixers": lambda **options: Pyramid(**{**SMALL, "mixers": (None, None, "self", "anchor"), **options}),
+    "pyramid_mixed": lambda **options: Pyramid(**{**SMALL, "mixers": (None, None, "self", "anchor"), **options}),
     "anchorformer": lambda **options: AnchorFormer(**{**SMALL, "num_anchors": 7, **options}),
 }
 

@@ -1,5 +1,6 @@
 """Evaluate a checkpoint.
 
+Examples:
     python tools/test.py configs/coco/maskrcnn_anchorformer.py work_dirs/maskrcnn_anchorformer/epoch_12.pth
     python tools/test.py configs/coco/maskrcnn_anchorformer.py work_dirs/maskrcnn_anchorformer/epoch_12.pth --toy
 """
@@ -8,14 +9,14 @@ import argparse
 import sys
 from pathlib import Path
 
-# The first import: OpenMMLab must find the shims in place.
-import effvit_mm  # noqa: F401, I001
 from mmengine.config import DictAction
 
+# The first import: OpenMMLab must find the shims in place.
+import effvit_mm  # noqa: F401  # isort: split
 from effvit_mm.engine.errors import BadInputError
-from effvit_mm.engine.launch import test
+from effvit_mm.engine.launch import evaluate
 
-OVERLAYS = Path(__file__).resolve().parents[1] / "configs/_base_/toy"
+TOY = Path(__file__).resolve().parents[1] / "configs/_base_/toy"
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", type=Path, help="config file, or the one dumped beside the checkpoint")
     parser.add_argument("checkpoint", type=Path, help="checkpoint to evaluate")
     parser.add_argument("--work-dir", type=Path, help="where the report goes (default: test/ beside the checkpoint)")
-    parser.add_argument("--toy", action="store_true", help="evaluate on toy scenes, for a checkpoint trained with --toy")
+    parser.add_argument("--toy", action="store_true", help="evaluate on toy scenes, as --toy trained")
     parser.add_argument("--data-root", type=Path, help="folder of the data set, instead of the config's")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="config values, as key.of.value=3")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
@@ -36,11 +37,11 @@ def main() -> None:
     """Evaluate, or say what to mend."""
     args = parse_args()
     try:
-        test(
+        evaluate(
             args.config,
             args.checkpoint,
             work_dir=args.work_dir,
-            toy_overlays=OVERLAYS if args.toy else None,
+            overlays=TOY if args.toy else None,
             data_root=args.data_root,
             options=args.cfg_options,
             launcher=args.launcher,

@@ -1,5 +1,6 @@
 """Train a config.
 
+Examples:
     python tools/train.py configs/coco/maskrcnn_anchorformer.py --toy
     python tools/train.py configs/coco/maskrcnn_anchorformer.py --data-root /data/coco --work-dir work_dirs/first
     torchrun --nproc_per_node 8 tools/train.py configs/coco/maskrcnn_anchorformer.py --launcher pytorch --auto-scale-lr
@@ -9,14 +10,14 @@ import argparse
 import sys
 from pathlib import Path
 
-# The first import: OpenMMLab must find the shims in place.
-import effvit_mm  # noqa: F401, I001
 from mmengine.config import DictAction
 
+# The first import: OpenMMLab must find the shims in place.
+import effvit_mm  # noqa: F401  # isort: split
 from effvit_mm.engine.errors import BadInputError
 from effvit_mm.engine.launch import train
 
-OVERLAYS = Path(__file__).resolve().parents[1] / "configs/_base_/toy"
+BASES = Path(__file__).resolve().parents[1] / "configs/_base_"
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +25,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="config file, see configs/")
     parser.add_argument("--work-dir", type=Path, help="where the run writes (default: work_dirs/<config>)")
-    parser.add_argument("--toy", action="store_true", help="run on toy scenes, rendered on first use, on two CPU cores")
+    setting = parser.add_mutually_exclusive_group()
+    setting.add_argument(
+        "--toy", action="store_true", help="run on toy scenes, rendered on first use, on two CPU cores"
+    )
+    setting.add_argument("--overfit", type=int, metavar="N", help="learn N pictures of the data by heart, on a CPU")
     parser.add_argument("--data-root", type=Path, help="folder of the data set, instead of the config's")
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of the work dir")
     parser.add_argument("--amp", action="store_true", help="mixed precision (needs an accelerator)")
@@ -42,7 +47,8 @@ def main() -> None:
         train(
             args.config,
             work_dir=args.work_dir,
-            toy_overlays=OVERLAYS if args.toy else None,
+            overlays=BASES / "toy" if args.toy else BASES / "overfit" if args.overfit is not None else None,
+            num_pictures=args.overfit,
             data_root=args.data_root,
             options=args.cfg_options,
             launcher=args.launcher,

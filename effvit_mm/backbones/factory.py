@@ -33,5 +33,5 @@ def create_backbone(name: str, **overrides: Any) -> nn.Module:
     return cls(variant=variant, **overrides)
 
 
-def _named_variants() -> dict[str, tuple[type[nn.Module], str]]:
+def _named_variants() -> dict[str, tuple[type[Any], str]]:
     return {f"{family}_{variant}": (cls, variant) for family, cls in BACKBONES.items() for variant in cls.variants}

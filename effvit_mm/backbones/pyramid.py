@@ -5,7 +5,7 @@ table of choices over :class:`Pyramid`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, TypedDict, cast
 
 import torch
 from mmengine.model import BaseModule
@@ -143,7 +143,7 @@ class Pyramid(BaseModule):
         num_heads: Sequence[int] | None = None,
         mlp_ratios: Sequence[int] | None = None,
         drop_path_rate: float | None = None,
-        mixers: Spec | None | Sequence[Spec | None] = "self",
+        mixers: Spec | Sequence[Spec | None] | None = "self",
         mlps: Spec | Sequence[Spec] = "mix",
         mergers: Spec | Sequence[Spec] = "overlapping",
         out_indices: Sequence[int] = (0, 1, 2, 3),
@@ -168,7 +168,7 @@ class Pyramid(BaseModule):
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f"drop_path_rate={drop_path_rate} must be at least 0 and below 1")
         if not -1 <= frozen_stages <= 4:
-            raise ValueError(f"frozen_stages={frozen_stages} must be -1 (none), 0 (the stem) or a number of stages to 4")
+            raise ValueError(f"frozen_stages={frozen_stages} must be -1 (none), 0 (the stem) or 1 to 4 stages")
 
         all_strides = (4, 8, 16, 32)
         self.channels = tuple(channels[i] for i in self.out_indices)
@@ -217,8 +217,8 @@ class Pyramid(BaseModule):
         if min(x.shape[-2:]) < self.min_size:
             raise ValueError(
                 f"a picture of {x.shape[-2]} x {x.shape[-1]} pixels (H x W) is smaller than the largest stride "
-                f"{self.min_size}; resize or pad it to at least {self.min_size} pixels a side, or leave deep stages out "
-                f"of out_indices={self.out_indices}"
+                f"{self.min_size}; resize or pad it to at least {self.min_size} pixels a side, or leave deep stages "
+                f"out of out_indices={self.out_indices}"
             )
         maps = []
         for i, stage in enumerate(self.stages):
@@ -230,7 +230,7 @@ class Pyramid(BaseModule):
 
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages == 0:
-            return [self.stages[0].merger]
+            return [cast(Stage, self.stages[0]).merger]
         frozen = max(self.frozen_stages, 0)
         return [*self.stages[:frozen], *(norm for i, norm in self.norms.items() if int(i) < frozen)]
 

@@ -36,8 +36,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     Raises:
         BadInputError: At the first thing that would make the run fail or learn nothing.
     """
-    datasets = [(split, leaf) for split in splits for leaf in _leaves(cfg.get(f"{split}_dataloader", {}).get("dataset"))]
-    datasets = [(split, leaf) for split, leaf in datasets if _is_coco(leaf)]
+    roots = [(split, cfg.get(f"{split}_dataloader", {}).get("dataset")) for split in splits]
+    datasets = [(split, leaf) for split, root in roots for leaf in _leaves(root) if _is_coco(leaf)]
     _check_presence(cfg, datasets)
     checked = set()
     for split, dataset in datasets:
@@ -116,8 +116,8 @@ def _read_coco(file: Path) -> dict[str, Any]:
     needed = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in needed):
         raise BadInputError(
-            f"annotation file {file} is not COCO's: expected an object with the lists {', '.join(needed)}, found {keys}; "
-            f"convert it, or name the data set class that reads it"
+            f"annotation file {file} is not COCO's: expected an object with the lists {', '.join(needed)}, found "
+            f"{keys}; convert it, or name the data set class that reads it"
         )
     fields = {"images": {"id", "file_name", "height", "width"}, "annotations": {"image_id", "category_id", "bbox"}}
     for key, expected in fields.items():
@@ -138,20 +138,20 @@ def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]
     category_ids = {category["id"] for category in content["categories"] if category["name"] in wanted}
     if not category_ids:
         raise BadInputError(
-            f"none of the {len(wanted)} classes of the {split} data set ({_some(wanted)}) is a category of {file}, which "
-            f"has {_some([category['name'] for category in content['categories']])}; set "
-            f"{split}_dataloader.dataset.metainfo=dict(classes=(...)) to the names in the file, and num_classes of the heads"
+            f"none of the {len(wanted)} classes of the {split} data set ({_some(wanted)}) is a category of {file}, "
+            f"which has {_some([category['name'] for category in content['categories']])}; set "
+            f"{split}_dataloader.dataset.metainfo=dict(classes=(...)) to the names in the file, and num_classes of "
+            f"the heads to their number"
         )
     if not any(annotation["category_id"] in category_ids for annotation in content["annotations"]):
         raise BadInputError(
-            f"{file} has {len(content['annotations'])} annotations, none of them of the classes {_some(wanted)}: nothing "
-            f"would be left to learn from; choose classes that are annotated"
+            f"{file} has {len(content['annotations'])} annotations, none of them of the classes {_some(wanted)}: "
+            f"nothing would be left to learn from; choose classes that are annotated"
         )
 
 
 def _check_pictures(folder: Path, names: list[str], annotations: Path) -> None:
-    """Report pictures that are missing or cut off; reads the last bytes of each, and decodes only where those are odd."""
-    problems: list[str] = []
+    """Report pictures that are missing or cut off; reads the last bytes of each, decodes only where those are odd."""
     with ThreadPoolExecutor(READERS) as readers:
         states = readers.map(lambda name: _picture_problem(folder / name), names)
         # A bar is worth its lines only where a person would wait.

@@ -6,32 +6,34 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from effvit_mm.engine.data_check import check_data
 from effvit_mm.engine.errors import BadInputError
 from effvit_mm.engine.model_check import check_model
 from effvit_mm.engine.run import enable_amp, enable_auto_scale_lr, enable_resume, last_whole_checkpoint, load_config
+from effvit_mm.engine.runner import ConsoleRunner, prepare_processes
 
 
 def train(
     config_file: Path,
     *,
     work_dir: Path | None = None,
-    toy_overlays: Path | None = None,
+    overlays: Path | None = None,
+    num_pictures: int | None = None,
     data_root: Path | None = None,
     options: Mapping[str, Any] | None = None,
     launcher: str = "none",
     resume: bool = False,
     amp: bool = False,
     auto_scale_lr: bool = False,
-) -> Runner:
+) -> ConsoleRunner:
     """Train a config; :func:`~effvit_mm.engine.run.load_config` documents the first arguments.
 
     Args:
         config_file: A text config.
         work_dir: Where the run writes.
-        toy_overlays: Folder of the toy overlays if the run is on toy scenes.
+        overlays: Folder of overlays that put the config in another setting.
+        num_pictures: Train and validate on this many pictures of the training data.
         data_root: Folder that takes the place of every data set's.
         options: Values by dotted key.
         launcher: How several processes were started: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
@@ -46,7 +48,12 @@ def train(
         BadInputError: If the config, its model or its data cannot be used, before anything is built.
     """
     cfg = load_config(
-        config_file, work_dir=work_dir, toy_overlays=toy_overlays, data_root=data_root, options=options
+        config_file,
+        work_dir=work_dir,
+        overlays=overlays,
+        num_pictures=num_pictures,
+        data_root=data_root,
+        options=options,
     )
     cfg.launcher = launcher
     if amp:
@@ -57,17 +64,18 @@ def train(
         checkpoint = enable_resume(cfg)
         print(f"resuming from {checkpoint}" if checkpoint else f"nothing to resume in {cfg.work_dir}: starting anew")
     _check(cfg, ("train", "val"))
-    runner = Runner.from_cfg(cfg)
+    prepare_processes(cfg)
+    runner = ConsoleRunner.from_cfg(cfg)
     runner.train()
     return runner
 
 
-def test(
+def evaluate(
     config_file: Path,
     checkpoint: Path,
     *,
     work_dir: Path | None = None,
-    toy_overlays: Path | None = None,
+    overlays: Path | None = None,
     data_root: Path | None = None,
     options: Mapping[str, Any] | None = None,
     launcher: str = "none",
@@ -78,7 +86,7 @@ def test(
         config_file: A text config.
         checkpoint: The weights.
         work_dir: Where the report goes; ``test/`` beside the checkpoint by default.
-        toy_overlays: Folder of the toy overlays if the test is on toy scenes.
+        overlays: Folder of overlays that put the config in another setting.
         data_root: Folder that takes the place of every data set's.
         options: Values by dotted key.
         launcher: How several processes were started.
@@ -96,18 +104,19 @@ def test(
     cfg = load_config(
         config_file,
         work_dir=work_dir or checkpoint.parent / "test",
-        toy_overlays=toy_overlays,
+        overlays=overlays,
         data_root=data_root,
         options=options,
     )
     cfg.launcher = launcher
     cfg.load_from, cfg.resume = str(checkpoint), False
     _check(cfg, ("test",))
-    return Runner.from_cfg(cfg).test()
+    prepare_processes(cfg)
+    return ConsoleRunner.from_cfg(cfg).test()
 
 
 def _check(cfg: Config, splits: tuple[str, ...]) -> None:
     # One process reads the files; where it stops the run, the launcher stops the others.
-    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0:
+    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
         check_data(cfg, splits)
         check_model(cfg)

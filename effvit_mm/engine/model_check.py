@@ -20,7 +20,8 @@ def check_model(cfg: Config) -> None:
         cfg: The config of a run.
 
     Raises:
-        BadInputError: If the name is unknown (near names are suggested), an argument is not allowed, or channels differ.
+        BadInputError: If the name is unknown (near names are suggested), an argument is not allowed, or channels
+            differ.
     """
     spec = dict(cfg.model.get("backbone") or {})
     name = spec.pop("type", None)

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 from mmengine.dist import master_only
-from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
+from effvit_mm.engine.drawing import draw_sample
 from effvit_mm.registry import HOOKS
 
 
@@ -28,13 +27,12 @@ class RunReportHook(Hook):
     Args:
         num_pictures: How many pictures are drawn, the first of the data set.
         score_threshold: Predictions below it are not drawn.
-        min_side: Pictures smaller than this many pixels are enlarged before drawing, so that labels can be read.
     """
 
     # Behind every hook that may still change what is reported.
     priority = "VERY_LOW"
 
-    def __init__(self, *, num_pictures: int = 8, score_threshold: float = 0.3) -> None:
+    def __init__(self, *, num_pictures: int = 8, score_threshold: float = 0.5) -> None:
         self.num_pictures = num_pictures
         self.score_threshold = score_threshold
         self._samples: list[Any] = []
@@ -67,26 +65,24 @@ class RunReportHook(Hook):
     def _report(self, runner: Runner, metrics: dict[str, float], phase: str) -> None:
         work_dir = Path(runner.work_dir)
         figures = {name: float(value) for name, value in metrics.items()}
-        # -1 and NaN mean "nothing of this kind in the data", which is no figure.
+        # JSON has no NaN.
         write_json(work_dir / "metrics.json", {k: None if math.isnan(v) else v for k, v in figures.items()})
         folder = self._draw(runner, work_dir / "predictions")
-        table = Table("metric", "value", title=f"{phase} after {runner.epoch} epochs, {runner.iter} iterations")
+        table = Table("metric", "value", title=phase)
         for name, value in figures.items():
-            table.add_row(name, f"{value:.4f}")
-        Console().print(table)
-        Console().print(f"figures: {work_dir / 'metrics.json'}" + (f"   pictures: {folder}" if folder else ""))
+            # COCO's -1 says that the data holds nothing of this kind.
+            table.add_row(name, "-" if value == -1 else f"{value:.4f}")
+        console = Console()
+        console.print(table)
+        console.print(f"figures   {work_dir / 'metrics.json'}", soft_wrap=True)
+        if folder:
+            console.print(f"pictures  {folder}", soft_wrap=True)
 
     def _draw(self, runner: Runner, folder: Path) -> Path | None:
         samples, self._samples = self._samples, []
         for sample in samples:
-            picture = cv2.imdecode(_bytes(sample.img_path), cv2.IMREAD_COLOR)
-            runner.visualizer.add_datasample(
-                Path(sample.img_path).stem,
-                picture[..., ::-1],
-                data_sample=sample,
-                pred_score_thr=self.score_threshold,
-                out_file=str(folder / f"{Path(sample.img_path).stem}.png"),
-            )
+            file = folder / f"{Path(sample.img_path).stem}.png"
+            draw_sample(runner.visualizer, sample, file, score_threshold=self.score_threshold)
         return folder if samples else None
 
 
@@ -96,9 +92,3 @@ def write_json(file: Path, content: Any) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
     temporary.replace(file)
-
-
-def _bytes(file: str) -> Any:
-    import numpy as np
-
-    return np.frombuffer(get(file), np.uint8)

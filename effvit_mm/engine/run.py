@@ -10,14 +10,15 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from effvit_mm.engine.errors import BadInputError
-from effvit_mm.engine.toy import apply_toy, make_toy_scenes
+from effvit_mm.engine.overlays import apply_overlay, keep_few_pictures, make_toy_scenes
 
 
 def load_config(
     config_file: Path,
     *,
     work_dir: Path | None = None,
-    toy_overlays: Path | None = None,
+    overlays: Path | None = None,
+    num_pictures: int | None = None,
     data_root: Path | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Config:
@@ -26,7 +27,9 @@ def load_config(
     Args:
         config_file: A text config.
         work_dir: Where the run writes; ``work_dirs/<name of the config>`` by default.
-        toy_overlays: Folder of the toy overlays if the run is on toy scenes, which are rendered here on first use.
+        overlays: Folder of overlays, one a method, that put the config in another setting. Toy scenes that an overlay
+            asks for are rendered here on first use.
+        num_pictures: Train and validate on this many pictures of the training data.
         data_root: Folder that takes the place of every data set's ``data_root``.
         options: Values by dotted key (``--cfg-options``).
 
@@ -44,15 +47,17 @@ def load_config(
         raise BadInputError(f"config {config_file} cannot be read: {type(error).__name__}: {error}") from error
     if "model" not in cfg:
         raise BadInputError(f"config {config_file} has no 'model'; name a leaf such as configs/coco/maskrcnn_*.py")
-    if toy_overlays is not None:
-        apply_toy(cfg, config_file, toy_overlays)
+    if overlays is not None:
+        apply_overlay(cfg, config_file, overlays)
     if data_root is not None:
         _move_data(cfg, data_root)
     if options:
         cfg.merge_from_dict(dict(options))
-    if toy_overlays is not None:
-        make_toy_scenes(cfg)
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / config_file.stem)
+    if "toy_scenes" in cfg:
+        make_toy_scenes(cfg)
+    if num_pictures is not None:
+        keep_few_pictures(cfg, num_pictures)
     return cfg
 
 

@@ -48,8 +48,8 @@ class AnchorAttention(nn.Module):
         tokens ``(B, N, C)``, grid ``(H, W)`` with ``num_prefix + H * W == N``; returns ``(B, N, C)``.
 
     Cost:
-        ``3 N C^2 + 3 N M C`` multiply-adds (``+ 9 N C`` with the local branch), against ``4 N C^2 + 2 N^2 C`` of softmax
-        attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors.
+        ``3 N C^2 + 3 N M C`` multiply-adds (``+ 9 N C`` with the local branch), against ``4 N C^2 + 2 N^2 C`` of
+        softmax attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``dim``, or ``num_anchors``, ``mode`` or ``local`` is not allowed.
@@ -107,9 +107,7 @@ class AnchorAttention(nn.Module):
         if self.log_temperature is not None:
             nn.init.constant_(self.log_temperature, math.log(INITIAL_TEMPERATURE))
 
-    def forward(
-        self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0, padding_mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0, padding_mask: Tensor | None = None) -> Tensor:
         """Mix the tokens.
 
         Args:
@@ -135,7 +133,7 @@ class AnchorAttention(nn.Module):
         return self.proj_drop(self.proj(mixed))
 
     def assign(self, keys: Tensor) -> Tensor:
-        """Return the step token -> anchor, probabilities ``(B, N, h, M)`` in fp32 (or wider), from keys ``(B, N, C)``."""
+        """Return the step token -> anchor: probabilities ``(B, N, h, M)``, at least fp32, from keys ``(B, N, C)``."""
         keys = keys.unflatten(-1, (self.num_heads, self.head_dim))  # (B, N, h, d)
         with torch.autocast(keys.device.type, enabled=False):
             keys, anchors = _at_least_fp32(keys), _at_least_fp32(self.anchors)
@@ -145,10 +143,7 @@ class AnchorAttention(nn.Module):
                 temperature = _at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)
                 keys = F.normalize(keys, dim=-1) / temperature[:, None]
                 anchors = F.normalize(anchors, dim=-1)
-            if anchors.ndim == 2:
-                logits = keys @ anchors.T
-            else:
-                logits = torch.einsum("bnhd,hmd->bnhm", keys, anchors)
+            logits = keys @ anchors.T if anchors.ndim == 2 else torch.einsum("bnhd,hmd->bnhm", keys, anchors)
             return logits.softmax(dim=-1)
 
     def walk(self, assignment: Tensor, values: Tensor) -> Tensor:

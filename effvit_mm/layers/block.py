@@ -40,9 +40,7 @@ class Block(nn.Module):
         self.mlp = mlp
         self.drop_path = _stochastic_depth(drop_path)
 
-    def forward(
-        self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0, padding_mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0, padding_mask: Tensor | None = None) -> Tensor:
         """Apply the block to tokens ``(B, num_prefix + H * W, C)``; ``padding_mask`` ``(B, N)`` goes to the mixer."""
         if self.mixer is not None:
             mixed = self.mixer(self.norm1(tokens), grid, num_prefix=num_prefix, padding_mask=padding_mask)

@@ -1,9 +1,9 @@
 """The contract as code: what every mixer and every backbone of this package, or of yours, must keep.
 
-    from effvit_mm.testing import BACKBONE_CHECKS, MIXER_CHECKS, check_backbone, check_mixer
+from effvit_mm.testing import BACKBONE_CHECKS, MIXER_CHECKS, check_backbone, check_mixer
 
-    check_backbone(lambda **options: MyBackbone(**options))
-    check_mixer(lambda dim, num_heads: MyMixer(dim, num_heads))
+check_backbone(lambda **options: MyBackbone(**options))
+check_mixer(lambda dim, num_heads: MyMixer(dim, num_heads))
 """
 
 from effvit_mm.testing.backbone_contract import BACKBONE_CHECKS, check_backbone

@@ -49,13 +49,13 @@ def test_leaf_inherits_bases_and_no_other_leaf(leaf):
 def test_leaf_fits_together_with_and_without_its_toy_overlay(leaf, workplace, monkeypatch):
     monkeypatch.chdir(workplace)
     check_model(load_config(leaf))
-    check_model(load_config(leaf, toy_overlays=OVERLAYS, options=FEW_SCENES))
+    check_model(load_config(leaf, overlays=OVERLAYS, options=FEW_SCENES))
 
 
 @leaves
 def test_leaf_takes_a_training_step_and_predicts_on_toy_scenes(leaf, workplace, monkeypatch):
     monkeypatch.chdir(workplace)
-    cfg = load_config(leaf, toy_overlays=OVERLAYS, options=FEW_SCENES)
+    cfg = load_config(leaf, overlays=OVERLAYS, options=FEW_SCENES)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
@@ -78,7 +78,7 @@ def test_leaf_takes_a_training_step_and_predicts_on_toy_scenes(leaf, workplace, 
 @leaves
 def test_toy_overlay_changes_no_part_of_the_backbone(leaf, workplace, monkeypatch):
     monkeypatch.chdir(workplace)
-    toy = load_config(leaf, toy_overlays=OVERLAYS, options=FEW_SCENES)
+    toy = load_config(leaf, overlays=OVERLAYS, options=FEW_SCENES)
     assert toy.model.backbone == load_config(leaf).model.backbone
     assert toy.model.type == load_config(leaf).model.type
 
@@ -86,7 +86,7 @@ def test_toy_overlay_changes_no_part_of_the_backbone(leaf, workplace, monkeypatc
 @leaves
 def test_toy_overlay_sets_the_class_count_of_every_head(leaf, workplace, monkeypatch):
     monkeypatch.chdir(workplace)
-    toy = load_config(leaf, toy_overlays=OVERLAYS, options=FEW_SCENES)
+    toy = load_config(leaf, overlays=OVERLAYS, options=FEW_SCENES)
     counts = re.findall(r"num_classes=(\d+)", Config(dict(model=toy.model)).pretty_text)
     assert counts
     assert set(counts) == {str(len(toy.train_dataloader.dataset.metainfo.classes))}

@@ -1,36 +1,13 @@
 """Data that is missing, torn, of another kind or of other classes is told before anything is built."""
 
-import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from mmengine.config import Config
+from tiny_coco import CLASSES, write_annotations, write_coco
 
 from effvit_mm.engine.data_check import check_data
 from effvit_mm.engine.errors import BadInputError
-
-CLASSES = ("box", "sphere")
-
-
-def write_coco(root, num_pictures=3):
-    """A whole, tiny data set; returns its content."""
-    picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    images, annotations = [], []
-    (root / "pictures").mkdir(parents=True)
-    for i in range(1, num_pictures + 1):
-        cv2.imwrite(str(root / f"pictures/{i}.jpg"), picture)
-        images.append(dict(id=i, file_name=f"{i}.jpg", height=40, width=50))
-        annotations.append(dict(id=i, image_id=i, category_id=1, bbox=[2, 3, 10, 12], area=120, iscrowd=0))
-    categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)]
-    content = dict(images=images, annotations=annotations, categories=categories)
-    write_annotations(root, content)
-    return content
-
-
-def write_annotations(root, content):
-    (root / "boxes.json").write_text(json.dumps(content))
 
 
 def config(root, classes=CLASSES):
@@ -92,7 +69,8 @@ def test_a_torn_annotation_file_is_named(tmp_path):
 def test_an_annotation_file_of_another_kind_is_named(tmp_path, content):
     write_coco(tmp_path)
     write_annotations(tmp_path, content)
-    assert "is not COCO's: expected an object with the lists images, annotations, categories" in message(config(tmp_path))
+    text = message(config(tmp_path))
+    assert "is not COCO's: expected an object with the lists images, annotations, categories" in text
 
 
 def test_an_entry_that_lacks_a_field_is_named(tmp_path):

@@ -50,7 +50,7 @@ def test_heads_without_a_neck_are_compared_at_their_own_levels():
     )
     check_model(model(neck=None, **fits))
     fits["auxiliary_head"]["in_channels"] = 1024
-    with pytest.raises(BadInputError, match="head FCNHead expects in_channels=1024.*set in_channels=160"):
+    with pytest.raises(BadInputError, match=r"head FCNHead expects in_channels=1024.*set in_channels=160"):
         check_model(model(neck=None, **fits))
 
 

@@ -54,13 +54,6 @@ def test_a_file_that_is_no_config_is_named(tmp_path, text, message):
     assert "mine.py" in str(caught.value)
 
 
-def test_a_method_without_a_toy_overlay_is_told_which_have_one(tmp_path):
-    file = tmp_path / "yolo_mine.py"
-    file.write_text("model = dict(type='YOLO')")
-    with pytest.raises(BadInputError, match="maskrcnn, retinanet"):
-        load_config(file, toy_overlays=ROOT / "configs/_base_/toy")
-
-
 def test_amp_without_an_accelerator_says_so(monkeypatch):
     monkeypatch.setattr("effvit_mm.engine.run.has_accelerator", lambda: False)
     with pytest.raises(BadInputError, match="--amp needs an accelerator"):

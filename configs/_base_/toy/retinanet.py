@@ -1,14 +1,4 @@
-# A light RetinaNet head and anchors for objects of 14 to 100 pixels; the architecture stays.
-_base_ = "coco.py"
+# RetinaNet on toy scenes.
+_base_ = ["coco.py", "../light_heads/retinanet.py"]
 
-width = 128
-model = dict(
-    neck=dict(out_channels=width),
-    bbox_head=dict(
-        in_channels=width,
-        feat_channels=width,
-        stacked_convs=2,
-        num_classes=3,
-        anchor_generator=dict(octave_base_scale=2),
-    ),
-)
+model = dict(bbox_head=dict(num_classes=3))

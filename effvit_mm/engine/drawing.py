@@ -1,0 +1,56 @@
+"""Detections as pictures: ground truth on the left, predictions on the right, large enough to read."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.fileio import get
+from mmengine.visualization import Visualizer
+from torch import Tensor
+
+MIN_SIDE = 480
+# mmengine says so of every object that touches the border; it is drawn all the same, as it should be.
+AT_THE_BORDER = "Warning: The (bbox|polygon) is out of bounds"
+
+
+def draw_sample(visualizer: Visualizer, sample: Any, file: Path, *, score_threshold: float) -> None:
+    """Draw one evaluated picture through the run's visualizer.
+
+    Args:
+        visualizer: The visualizer of the run's library.
+        sample: A data sample with its picture's path, ground truth and predictions, in pixels of the picture.
+        file: Where to write it.
+        score_threshold: Predictions below it are not drawn.
+    """
+    encoded = np.frombuffer(get(sample.img_path), np.uint8)
+    picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+    # Labels have a size in pixels: on a small picture they would hide what they name.
+    factor = math.ceil(MIN_SIDE / max(picture.shape[:2]))
+    if factor > 1:
+        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        sample = _enlarged(sample, factor)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=AT_THE_BORDER)
+        visualizer.add_datasample(
+            file.stem, picture, data_sample=sample, pred_score_thr=score_threshold, out_file=str(file)
+        )
+
+
+def _enlarged(sample: Any, factor: int) -> Any:
+    sample = sample.clone()
+    for name in ("gt_instances", "pred_instances"):
+        if name not in sample:
+            continue
+        instances = getattr(sample, name).clone()
+        if "bboxes" in instances:
+            instances.bboxes = instances.bboxes * factor
+        if "masks" in instances:
+            masks = instances.masks
+            masks = masks.cpu() if isinstance(masks, Tensor) else torch.from_numpy(masks.to_ndarray().astype(bool))
+            instances.masks = masks.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+        setattr(sample, name, instances)
+    return sample

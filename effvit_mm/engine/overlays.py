@@ -1,0 +1,84 @@
+"""Any config in another setting: on toy scenes, or on a few pictures of its own data learnt by heart."""
+
+import json
+from pathlib import Path
+
+from mmengine.config import Config
+
+from effvit_mm.engine.data_check import check_data
+from effvit_mm.engine.errors import BadInputError
+from effvit_mm.engine.report import write_json
+
+
+def apply_overlay(cfg: Config, config_file: Path, overlays: Path) -> None:
+    """Merge the overlay of a config's method into ``cfg``.
+
+    The overlay is ``<overlays>/<method>.py``, where the method is the first word of the config's file name:
+    ``maskrcnn`` of ``maskrcnn_anchorformer.py``.
+
+    Args:
+        cfg: The config, changed in place.
+        config_file: The file it came from.
+        overlays: Folder of the overlays, ``configs/_base_/toy`` or ``configs/_base_/overfit``.
+
+    Raises:
+        BadInputError: If there is no overlay for the method.
+    """
+    method = config_file.stem.split("_")[0]
+    overlay = overlays / f"{method}.py"
+    if not overlay.is_file():
+        known = sorted(
+            path.stem for path in overlays.glob("*.py") if (overlays.parent / "models" / path.name).is_file()
+        )
+        raise BadInputError(
+            f"--{overlays.name} has no overlay for {config_file.name}: it looked for {overlay}.\n"
+            f"Overlays exist for: {', '.join(known)}. A config's file name begins with its method: maskrcnn_mine.py."
+        )
+    cfg.merge_from_dict(Config.fromfile(overlay)._cfg_dict.to_dict())
+
+
+def make_toy_scenes(cfg: Config) -> None:
+    """Render the scenes that the toy overlay asks for, unless they are there already.
+
+    Raises:
+        BadInputError: If their number or size is not allowed, or their folder holds something else.
+    """
+    # Only runs on toy scenes pay for importing the renderer.
+    from effvit_mm.datasets.toy_export import ensure_toy_scenes
+
+    try:
+        ensure_toy_scenes(**cfg.toy_scenes)
+    except ValueError as error:
+        raise BadInputError(f"toy_scenes: {error}") from error
+
+
+def keep_few_pictures(cfg: Config, num_pictures: int) -> None:
+    """Train and validate a config on the same few pictures of its training data, in COCO's format.
+
+    Their annotations are written to ``<work dir>/few_pictures.json``.
+
+    Args:
+        cfg: The config, changed in place; its work dir is set.
+        num_pictures: How many; the first of the annotation file that have annotations.
+
+    Raises:
+        BadInputError: If the training data cannot be used, or has fewer pictures.
+    """
+    check_data(cfg, ("train",))
+    train = cfg.train_dataloader.dataset
+    content = json.loads(Path(train.data_root or "", train.ann_file).read_bytes())
+    annotated = {annotation["image_id"] for annotation in content["annotations"] if not annotation.get("iscrowd")}
+    images = [image for image in content["images"] if image["id"] in annotated][:num_pictures]
+    if not 1 <= num_pictures <= len(images):
+        raise BadInputError(
+            f"--overfit {num_pictures}: give a number from 1 to {len(annotated)}, the annotated pictures"
+        )
+    kept = {image["id"] for image in images}
+    annotations = [annotation for annotation in content["annotations"] if annotation["image_id"] in kept]
+    file = Path(cfg.work_dir, "few_pictures.json").absolute()
+    write_json(file, {**content, "images": images, "annotations": annotations})
+    train.ann_file = str(file)
+    for split in ("val", "test"):
+        dataset = cfg[f"{split}_dataloader"].dataset
+        dataset.update(ann_file=str(file), data_root=train.data_root, data_prefix=train.data_prefix)
+        cfg[f"{split}_evaluator"].ann_file = str(file)

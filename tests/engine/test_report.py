@@ -1,0 +1,91 @@
+"""What a run leaves behind: figures in a file, pictures that can be read, and nothing half-written."""
+
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from effvit_mm.engine import RunReportHook
+from effvit_mm.engine.report import write_json
+
+
+@pytest.fixture
+def sample(tmp_path):
+    """A picture of 40 x 60 pixels with one object, found with confidence, and one doubtful find."""
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+
+    file = tmp_path / "scene.png"
+    cv2.imwrite(str(file), np.full((40, 60, 3), 90, np.uint8))
+    mask = np.zeros((1, 40, 60), np.uint8)
+    mask[:, 10:30, 20:50] = 1
+    box = torch.tensor([[20.0, 10.0, 50.0, 30.0]])
+    data = DetDataSample(metainfo=dict(img_path=str(file), img_shape=(40, 60), ori_shape=(40, 60)))
+    data.gt_instances = InstanceData(bboxes=box, labels=torch.tensor([0]), masks=BitmapMasks(mask, 40, 60))
+    data.pred_instances = InstanceData(
+        bboxes=torch.cat([box, torch.tensor([[0.0, 0.0, 60.0, 40.0]])]),
+        labels=torch.tensor([0, 1]),
+        scores=torch.tensor([0.9, 0.2]),
+        masks=torch.from_numpy(np.concatenate([mask, np.ones_like(mask)])).bool(),
+    )
+    return data
+
+
+@pytest.fixture
+def runner(tmp_path):
+    from mmdet.visualization import DetLocalVisualizer
+
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = dict(classes=("box", "sphere"), palette=[(255, 0, 0), (0, 255, 0)])
+    return SimpleNamespace(work_dir=str(tmp_path / "run"), visualizer=visualizer)
+
+
+def test_an_evaluation_leaves_figures_and_pictures(runner, sample, tmp_path, capsys):
+    hook = RunReportHook(num_pictures=1)
+    hook.after_val_iter(runner, 0, outputs=[sample, sample])
+    hook.after_val_epoch(runner, {"coco/bbox_mAP_50": 0.25, "coco/bbox_mAP_l": -1.0, "odd": float("nan")})
+    figures = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert figures == {"coco/bbox_mAP_50": 0.25, "coco/bbox_mAP_l": -1.0, "odd": None}
+    shown = capsys.readouterr().out
+    assert "0.2500" in shown
+    assert "metrics.json" in shown
+    assert len(list((tmp_path / "run/predictions").iterdir())) == 1
+
+
+def test_small_pictures_are_enlarged_and_boxes_stay_on_their_objects(runner, sample, tmp_path):
+    RunReportHook()._keep([sample])
+    hook = RunReportHook()
+    hook.after_test_iter(runner, 0, outputs=[sample])
+    hook.after_test_epoch(runner, {})
+    drawn = cv2.imread(str(tmp_path / "run/predictions/scene.png"))
+    assert drawn.shape == (320, 960, 3)
+    changed = np.abs(drawn.astype(int) - 90).sum(-1) > 30
+    for side in (changed[:, :480], changed[:, 480:]):
+        # Rows 10 to 30 and columns 20 to 50, eight times as large; labels are drawn inside.
+        rows, columns = np.nonzero(side)
+        assert 75 <= rows.min() <= 85
+        assert 235 <= rows.max() <= 245
+        assert 155 <= columns.min() <= 165
+        assert 395 <= columns.max() <= 405
+
+
+def test_drawing_leaves_the_sample_as_it_was(runner, sample):
+    boxes = sample.pred_instances.bboxes.clone()
+    hook = RunReportHook()
+    hook.after_val_iter(runner, 0, outputs=[sample])
+    hook.after_val_epoch(runner, {})
+    torch.testing.assert_close(sample.pred_instances.bboxes, boxes)
+    assert sample.pred_instances.masks.shape == (2, 40, 60)
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
+    file = tmp_path / "metrics.json"
+    write_json(file, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(file, {"a": object()})
+    assert json.loads(file.read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
