@@ -13,8 +13,8 @@ from mmengine.config import DictAction
 
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
-from effvit_mm.engine.errors import BadInputError
 from effvit_mm.engine.launch import evaluate
+from effvit_mm.errors import MendableError
 
 TOY = Path(__file__).resolve().parents[1] / "configs/_base_/toy"
 
@@ -46,7 +46,7 @@ def main() -> None:
             options=args.cfg_options,
             launcher=args.launcher,
         )
-    except BadInputError as error:
+    except MendableError as error:
         sys.exit(f"error: {error}")
 
 

@@ -14,8 +14,8 @@ from mmengine.config import DictAction
 
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
-from effvit_mm.engine.errors import BadInputError
 from effvit_mm.engine.launch import train
+from effvit_mm.errors import MendableError
 
 BASES = Path(__file__).resolve().parents[1] / "configs/_base_"
 
@@ -56,7 +56,7 @@ def main() -> None:
             amp=args.amp,
             auto_scale_lr=args.auto_scale_lr,
         )
-    except BadInputError as error:
+    except MendableError as error:
         sys.exit(f"error: {error}")
 
 

@@ -1,5 +1,6 @@
 """What surrounds a run: configs made ready, checks before anything is built, hooks that report."""
 
+from effvit_mm.engine.checkpoint_hook import KeepingCheckpointHook
 from effvit_mm.engine.report import RunReportHook
 
-__all__ = ["RunReportHook"]
+__all__ = ["KeepingCheckpointHook", "RunReportHook"]

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from PIL import Image
 from rich.progress import track
 
-from effvit_mm.engine.errors import BadInputError
+from effvit_mm.errors import BadInputError
 
 NUM_EXAMPLES = 3
 READERS = 8

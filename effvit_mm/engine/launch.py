@@ -7,11 +7,12 @@ from typing import Any
 
 from mmengine.config import Config
 
+from effvit_mm.checkpoint import make_loading_safe
 from effvit_mm.engine.data_check import check_data
-from effvit_mm.engine.errors import BadInputError
 from effvit_mm.engine.model_check import check_model
 from effvit_mm.engine.run import enable_amp, enable_auto_scale_lr, enable_resume, last_whole_checkpoint, load_config
-from effvit_mm.engine.runner import ConsoleRunner, prepare_processes
+from effvit_mm.engine.runner import ExactRunner, prepare_processes
+from effvit_mm.errors import BadInputError
 
 
 def train(
@@ -26,7 +27,7 @@ def train(
     resume: bool = False,
     amp: bool = False,
     auto_scale_lr: bool = False,
-) -> ConsoleRunner:
+) -> ExactRunner:
     """Train a config; :func:`~effvit_mm.engine.run.load_config` documents the first arguments.
 
     Args:
@@ -55,6 +56,7 @@ def train(
         data_root=data_root,
         options=options,
     )
+    make_loading_safe()
     cfg.launcher = launcher
     if amp:
         enable_amp(cfg)
@@ -65,7 +67,7 @@ def train(
         print(f"resuming from {checkpoint}" if checkpoint else f"nothing to resume in {cfg.work_dir}: starting anew")
     _check(cfg, ("train", "val"))
     prepare_processes(cfg)
-    runner = ConsoleRunner.from_cfg(cfg)
+    runner = ExactRunner.from_cfg(cfg)
     runner.train()
     return runner
 
@@ -108,11 +110,12 @@ def evaluate(
         data_root=data_root,
         options=options,
     )
+    make_loading_safe()
     cfg.launcher = launcher
     cfg.load_from, cfg.resume = str(checkpoint), False
     _check(cfg, ("test",))
     prepare_processes(cfg)
-    return ConsoleRunner.from_cfg(cfg).test()
+    return ExactRunner.from_cfg(cfg).test()
 
 
 def _check(cfg: Config, splits: tuple[str, ...]) -> None:

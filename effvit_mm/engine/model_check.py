@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
-from effvit_mm.engine.errors import BadInputError
+from effvit_mm.errors import BadInputError
 from effvit_mm.registry import BACKBONES, near_names
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from effvit_mm.engine.data_check import check_data
-from effvit_mm.engine.errors import BadInputError
 from effvit_mm.engine.report import write_json
+from effvit_mm.errors import BadInputError
 
 
 def apply_overlay(cfg: Config, config_file: Path, overlays: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
-from effvit_mm.engine.errors import BadInputError
+from effvit_mm.checkpoint import load_safely
 from effvit_mm.engine.overlays import apply_overlay, keep_few_pictures, make_toy_scenes
+from effvit_mm.errors import BadInputError
 
 
 def load_config(
@@ -99,6 +100,8 @@ def enable_resume(cfg: Config) -> Path | None:
     cfg.resume = latest is not None
     if latest is not None:
         cfg.load_from = str(latest)
+        # The order of the data follows from the seed, which the run may have drawn itself.
+        cfg.randomness = {**cfg.get("randomness", {}), "seed": load_safely(latest)["meta"].get("seed")}
     return latest
 
 

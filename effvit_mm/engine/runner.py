@@ -1,21 +1,54 @@
-"""MMEngine's Runner with a console a person can read, and with processes on CPUs."""
+"""MMEngine's Runner for runs that get killed: exact to resume, whole checkpoints, and a console a person can read."""
 
+import errno
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_rank, is_main_process
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import distributed
+from torch.utils.data import DataLoader
+
+from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
+from effvit_mm.engine.seeding import place_samples
+from effvit_mm.errors import NotSavedError
 
 # Hundreds of lines at the start of every run; the log file and the dumped config hold them.
 FILE_ONLY = ("Config:\n", "Hooks will be executed", "\n" + "-" * 60 + "\nSystem environment:")
+LOOPS = {"EpochBasedTrainLoop": ExactEpochLoop, "IterBasedTrainLoop": ExactIterLoop}
 
 
-class ConsoleRunner(Runner):
-    """A Runner that writes its environment, its config and its hooks to the log file and not to the console."""
+class ExactRunner(Runner):
+    """A Runner whose killed and resumed run yields what the uninterrupted one would have, bit for bit on a CPU.
+
+    Stock training loops of a config are built as :class:`ExactEpochLoop` and :class:`ExactIterLoop`, data loaders load
+    each sample under the seed of its place, and checkpoints appear under their name only once they are whole.
+    """
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build MMEngine's data loader, and load each sample under the seed of its place."""
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        return loader if seed is None else place_samples(loader, seed=seed, rank=get_rank())
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the training loop, an exact one where the config asks for a stock one."""
+        if isinstance(loop, dict):
+            loop = dict(loop)
+            loop.pop("_scope_", None)
+            by_epoch = loop.pop("by_epoch", None)
+            name = loop.get("type") or ("EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop")
+            if name in LOOPS:
+                loop.pop("type", None)
+                return LOOPS[name](**loop, runner=self, dataloader=self._train_dataloader)
+        return super().build_train_loop(loop)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build MMEngine's logger and take the long blocks off its console."""
@@ -24,6 +57,37 @@ class ConsoleRunner(Runner):
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
                 handler.addFilter(lambda record: not record.getMessage().startswith(FILE_ONLY))
         return logger
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint under a temporary name and rename it once it is on the disk.
+
+        Raises:
+            NotSavedError: If the disk is full or the folder cannot be written; older checkpoints are as they were.
+        """
+        if "://" in str(out_dir):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        final, partial = Path(out_dir, filename), Path(out_dir, f".{filename}.partial")
+        try:
+            super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+            if is_main_process():
+                _sync(partial)
+                partial.replace(final)
+                _sync(final.parent)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            cause = "the disk is full" if full else str(error)
+            raise NotSavedError(
+                f"{final} was not saved: {cause}. Earlier checkpoints are as they were; make room (or give another "
+                f"--work-dir) and go on with --resume"
+            ) from error
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks; before a checkpoint is written, leave out what only a loader that runs code could read."""
+        super().call_hook(fn_name, **kwargs)
+        if fn_name == "before_save_checkpoint":
+            _drop_functions(kwargs["checkpoint"].get("param_schedulers", []))
 
 
 def prepare_processes(cfg: Config) -> None:
@@ -36,3 +100,22 @@ def prepare_processes(cfg: Config) -> None:
         return
     distributed.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _drop_functions(states: Any) -> None:
+    """Remove functions from the states of parameter schedulers: the schedulers are built with them anyway."""
+    for state in states.values() if isinstance(states, dict) else states:
+        if isinstance(state, list):
+            _drop_functions(state)
+        else:
+            for name in [name for name, value in state.items() if callable(value)]:
+                del state[name]

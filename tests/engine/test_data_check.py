@@ -7,7 +7,7 @@ from mmengine.config import Config
 from tiny_coco import CLASSES, write_annotations, write_coco
 
 from effvit_mm.engine.data_check import check_data
-from effvit_mm.engine.errors import BadInputError
+from effvit_mm.errors import BadInputError
 
 
 def config(root, classes=CLASSES):

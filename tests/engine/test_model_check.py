@@ -3,8 +3,8 @@
 import pytest
 from mmengine.config import Config
 
-from effvit_mm.engine.errors import BadInputError
 from effvit_mm.engine.model_check import check_model
+from effvit_mm.errors import BadInputError
 
 FPN = dict(type="FPN", in_channels=[32, 64, 160, 256], out_channels=8, num_outs=5)
 

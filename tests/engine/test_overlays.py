@@ -6,8 +6,8 @@ import pytest
 from cases import ROOT
 from tiny_coco import CLASSES, write_annotations, write_coco
 
-from effvit_mm.engine.errors import BadInputError
 from effvit_mm.engine.run import load_config
+from effvit_mm.errors import BadInputError
 
 MASKRCNN = ROOT / "configs/coco/maskrcnn_anchorformer.py"
 BASES = ROOT / "configs/_base_"

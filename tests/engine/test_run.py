@@ -5,7 +5,6 @@ import torch
 from cases import ROOT
 from mmengine.config import Config
 
-from effvit_mm.engine.errors import BadInputError
 from effvit_mm.engine.run import (
     enable_amp,
     enable_auto_scale_lr,
@@ -13,6 +12,7 @@ from effvit_mm.engine.run import (
     last_whole_checkpoint,
     load_config,
 )
+from effvit_mm.errors import BadInputError
 
 MASKRCNN = ROOT / "configs/coco/maskrcnn_anchorformer.py"
 
@@ -77,7 +77,7 @@ def test_the_learning_rate_is_scaled_only_where_its_batch_is_known():
 
 def checkpoints(folder, *names):
     for name in names:
-        torch.save({"weight": torch.zeros(1000)}, folder / name)
+        torch.save({"weight": torch.zeros(1000), "meta": {"seed": 3}}, folder / name)
 
 
 def test_resuming_takes_the_highest_whole_checkpoint_and_passes_over_a_torn_one(tmp_path):
@@ -89,6 +89,7 @@ def test_resuming_takes_the_highest_whole_checkpoint_and_passes_over_a_torn_one(
     cfg = Config(dict(work_dir=str(tmp_path)))
     assert enable_resume(cfg).name == "epoch_9.pth"
     assert cfg.resume
+    assert cfg.randomness.seed == 3
     assert cfg.load_from == str(tmp_path / "epoch_9.pth")
 
 

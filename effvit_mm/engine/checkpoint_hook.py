@@ -1,0 +1,34 @@
+"""A checkpoint hook that removes an old checkpoint only when the new one is there."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from effvit_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class KeepingCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook``, which makes room for a checkpoint before it is written, the other way round.
+
+    With ``max_keep_ckpts=1`` and a full disk the stock hook leaves nothing to resume from. Takes the same arguments.
+    """
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        num_kept, self.max_keep_ckpts = self.max_keep_ckpts, -1
+        kept = [kept_step for kept_step in getattr(self, "keep_ckpt_ids", ()) if kept_step != step] + [step]
+        if num_kept > 0:
+            # The checkpoint itself must list what lies beside it: a resumed run goes on from this list.
+            runner.message_hub.update_info("keep_ckpt_ids", kept[-num_kept:])
+        try:
+            super()._save_checkpoint_with_step(runner, step, meta)
+        finally:
+            self.max_keep_ckpts = num_kept
+        if num_kept > 0:
+            self.keep_ckpt_ids.clear()
+            self.keep_ckpt_ids.extend(kept[-num_kept:])
+            for old in kept[:-num_kept] if is_main_process() else ():
+                Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)
