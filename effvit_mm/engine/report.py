@@ -32,7 +32,7 @@ class RunReportHook(Hook):
     # Behind every hook that may still change what is reported.
     priority = "VERY_LOW"
 
-    def __init__(self, *, num_pictures: int = 8, score_threshold: float = 0.5) -> None:
+    def __init__(self, *, num_pictures: int = 8, score_threshold: float = 0.3) -> None:
         self.num_pictures = num_pictures
         self.score_threshold = score_threshold
         self._samples: list[Any] = []

@@ -10,8 +10,9 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, is_main_process
 from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import BaseLoop, Runner
-from torch import distributed
+from torch import distributed, nn
 from torch.utils.data import DataLoader
 
 from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
@@ -49,6 +50,12 @@ class ExactRunner(Runner):
                 loop.pop("type", None)
                 return LOOPS[name](**loop, runner=self, dataloader=self._train_dataloader)
         return super().build_train_loop(loop)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes; on CPUs, where torch has no SyncBN, plain BatchNorm takes its place."""
+        if self.distributed and not torch.cuda.is_available():
+            model = revert_sync_batchnorm(model)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build MMEngine's logger and take the long blocks off its console."""
