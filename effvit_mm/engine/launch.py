@@ -10,7 +10,14 @@ from mmengine.config import Config
 from effvit_mm.checkpoint import make_loading_safe
 from effvit_mm.engine.data_check import check_data
 from effvit_mm.engine.model_check import check_model
-from effvit_mm.engine.run import enable_amp, enable_auto_scale_lr, enable_resume, last_whole_checkpoint, load_config
+from effvit_mm.engine.run import (
+    enable_amp,
+    enable_auto_scale_lr,
+    enable_resume,
+    last_whole_checkpoint,
+    load_config,
+    require_accelerator,
+)
 from effvit_mm.engine.runner import ExactRunner, prepare_processes
 from effvit_mm.errors import BadInputError
 
@@ -48,6 +55,8 @@ def train(
     Raises:
         BadInputError: If the config, its model or its data cannot be used, before anything is built.
     """
+    if amp:
+        require_accelerator()
     cfg = load_config(
         config_file,
         work_dir=work_dir,

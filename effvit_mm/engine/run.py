@@ -62,14 +62,18 @@ def load_config(
     return cfg
 
 
-def enable_amp(cfg: Config) -> None:
-    """Train with mixed precision through MMEngine's ``AmpOptimWrapper``.
+def require_accelerator() -> None:
+    """Refuse mixed precision where nothing gains from it.
 
     Raises:
         BadInputError: If the machine has no accelerator.
     """
     if not has_accelerator():
         raise BadInputError("--amp needs an accelerator and this machine has none; leave --amp out to train in fp32")
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train with mixed precision through MMEngine's ``AmpOptimWrapper``."""
     cfg.optim_wrapper.type = "AmpOptimWrapper"
     cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
 

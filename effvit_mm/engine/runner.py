@@ -20,7 +20,7 @@ from effvit_mm.engine.seeding import place_samples
 from effvit_mm.errors import NotSavedError
 
 # Hundreds of lines at the start of every run; the log file and the dumped config hold them.
-FILE_ONLY = ("Config:\n", "Hooks will be executed", "\n" + "-" * 60 + "\nSystem environment:")
+FILE_ONLY = ("Config:\n", "Hooks will be executed", "\n" + "-" * 60 + "\nSystem environment:", "paramwise_options")
 LOOPS = {"EpochBasedTrainLoop": ExactEpochLoop, "IterBasedTrainLoop": ExactIterLoop}
 
 

@@ -11,6 +11,7 @@ from effvit_mm.engine.run import (
     enable_resume,
     last_whole_checkpoint,
     load_config,
+    require_accelerator,
 )
 from effvit_mm.errors import BadInputError
 
@@ -57,11 +58,10 @@ def test_a_file_that_is_no_config_is_named(tmp_path, text, message):
 def test_amp_without_an_accelerator_says_so(monkeypatch):
     monkeypatch.setattr("effvit_mm.engine.run.has_accelerator", lambda: False)
     with pytest.raises(BadInputError, match="--amp needs an accelerator"):
-        enable_amp(Config(dict(optim_wrapper=dict(type="OptimWrapper"))))
+        require_accelerator()
 
 
-def test_amp_takes_mmengines_wrapper(monkeypatch):
-    monkeypatch.setattr("effvit_mm.engine.run.has_accelerator", lambda: True)
+def test_amp_takes_mmengines_wrapper():
     cfg = Config(dict(optim_wrapper=dict(type="OptimWrapper")))
     enable_amp(cfg)
     assert cfg.optim_wrapper == dict(type="AmpOptimWrapper", loss_scale="dynamic")

@@ -11,8 +11,8 @@ README = (ROOT / "README.md").read_text()
 FEW_SCENES = ("toy_scenes.num_train=8", "toy_scenes.num_val=4")
 FEW_SMALL_PICTURES = (
     "train_cfg.max_epochs=1",
-    "train_dataloader.dataset.pipeline.2.scale=160,128",
-    "val_dataloader.dataset.pipeline.1.scale=160,128",
+    "train_dataloader.dataset.pipeline.2.scale=(160,128)",
+    "val_dataloader.dataset.pipeline.1.scale=(160,128)",
 )
 
 
