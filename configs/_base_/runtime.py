@@ -2,6 +2,5 @@
 _base_ = "mmdet::_base_/default_runtime.py"
 
 custom_imports = dict(imports=["effvit_mm", "effvit_mm.engine"])
-default_hooks = dict(checkpoint=dict(type="KeepingCheckpointHook"))
 custom_hooks = [dict(type="RunReportHook")]
 randomness = dict(seed=0)

@@ -100,10 +100,11 @@ def load_safely(file: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
 def make_loading_safe() -> None:
     """Make every load in this process safe: MMEngine's of local files, and torch's wherever a library calls it."""
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    CheckpointLoader.register_scheme(prefixes="", loader=_load_local, force=True)
+    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
 
 
-def _load_local(filename: str, map_location: Any) -> dict[str, Any]:
+def load_from_local(filename: str, map_location: Any) -> dict[str, Any]:
+    """Load a local file for MMEngine, which calls its loaders with these two arguments."""
     return load_safely(filename, map_location)
 
 

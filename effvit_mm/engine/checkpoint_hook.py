@@ -17,6 +17,10 @@ class KeepingCheckpointHook(CheckpointHook):
     With ``max_keep_ckpts=1`` and a full disk the stock hook leaves nothing to resume from. Takes the same arguments.
     """
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Leave out what only a loader that runs code could read."""
+        _drop_functions(checkpoint.get("param_schedulers", []))
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         num_kept, self.max_keep_ckpts = self.max_keep_ckpts, -1
         kept = [kept_step for kept_step in getattr(self, "keep_ckpt_ids", ()) if kept_step != step] + [step]
@@ -32,3 +36,13 @@ class KeepingCheckpointHook(CheckpointHook):
             self.keep_ckpt_ids.extend(kept[-num_kept:])
             for old in kept[:-num_kept] if is_main_process() else ():
                 Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)
+
+
+def _drop_functions(states: Any) -> None:
+    """Remove functions from the states of parameter schedulers: the schedulers are built with them anyway."""
+    for state in states.values() if isinstance(states, dict) else states:
+        if isinstance(state, list):
+            _drop_functions(state)
+        else:
+            for name in [name for name, value in state.items() if callable(value)]:
+                del state[name]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import RUNNERS
 
 from effvit_mm.checkpoint import make_loading_safe
 from effvit_mm.engine.data_check import check_data
@@ -34,7 +35,7 @@ def train(
     resume: bool = False,
     amp: bool = False,
     auto_scale_lr: bool = False,
-) -> ExactRunner:
+) -> Any:
     """Train a config; :func:`~effvit_mm.engine.run.load_config` documents the first arguments.
 
     Args:
@@ -76,7 +77,8 @@ def train(
         print(f"resuming from {checkpoint}" if checkpoint else f"nothing to resume in {cfg.work_dir}: starting anew")
     _check(cfg, ("train", "val"))
     prepare_processes(cfg)
-    runner = ExactRunner.from_cfg(cfg)
+    # Another runner, such as MMEngine's FlexibleRunner with its strategies, is used as it is.
+    runner = RUNNERS.build(cfg) if "runner_type" in cfg else ExactRunner.from_cfg(cfg)
     runner.train()
     return runner
 

@@ -55,6 +55,9 @@ def load_config(
     if options:
         cfg.merge_from_dict(dict(options))
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / config_file.stem)
+    checkpoint_hook = cfg.get("default_hooks", {}).get("checkpoint") or {}
+    if checkpoint_hook.get("type") == "CheckpointHook":
+        checkpoint_hook["type"] = "KeepingCheckpointHook"
     if "toy_scenes" in cfg:
         make_toy_scenes(cfg)
     if num_pictures is not None:

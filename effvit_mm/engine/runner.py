@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_rank, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
@@ -90,12 +90,6 @@ class ExactRunner(Runner):
                 f"--work-dir) and go on with --resume"
             ) from error
 
-    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call the hooks; before a checkpoint is written, leave out what only a loader that runs code could read."""
-        super().call_hook(fn_name, **kwargs)
-        if fn_name == "before_save_checkpoint":
-            _drop_functions(kwargs["checkpoint"].get("param_schedulers", []))
-
 
 def prepare_processes(cfg: Config) -> None:
     """Let several processes train on a machine without a GPU, where MMEngine's launchers ask for CUDA.
@@ -106,7 +100,10 @@ def prepare_processes(cfg: Config) -> None:
     if cfg.launcher != "pytorch" or torch.cuda.is_available() or distributed.is_initialized():
         return
     distributed.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
-    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
+    if cfg.get("strategy", {}).get("type") == "FSDPStrategy":
+        cfg.strategy.setdefault("model_wrapper", ConfigDict()).device_id = torch.device("cpu")
+    else:
+        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
 
 
 def _sync(path: Path) -> None:
@@ -116,13 +113,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _drop_functions(states: Any) -> None:
-    """Remove functions from the states of parameter schedulers: the schedulers are built with them anyway."""
-    for state in states.values() if isinstance(states, dict) else states:
-        if isinstance(state, list):
-            _drop_functions(state)
-        else:
-            for name in [name for name, value in state.items() if callable(value)]:
-                del state[name]

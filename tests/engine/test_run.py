@@ -98,3 +98,9 @@ def test_resuming_without_a_checkpoint_starts_anew_and_keeps_the_weights_to_star
     assert enable_resume(cfg) is None
     assert not cfg.resume
     assert cfg.load_from == "pretrained.pth"
+
+
+def test_a_stock_checkpoint_hook_is_replaced_by_the_one_that_keeps_the_last(tmp_path):
+    assert load_config(MASKRCNN).default_hooks.checkpoint.type == "KeepingCheckpointHook"
+    other = load_config(MASKRCNN, options={"default_hooks.checkpoint.type": "MyHook"})
+    assert other.default_hooks.checkpoint.type == "MyHook"

@@ -7,7 +7,8 @@ import torch
 from kill_run import config
 from mmengine.runner import Runner
 
-from effvit_mm.engine.runner import ExactRunner, _drop_functions
+from effvit_mm.engine.checkpoint_hook import _drop_functions
+from effvit_mm.engine.runner import ExactRunner
 from effvit_mm.errors import NotSavedError
 
 

@@ -46,3 +46,21 @@ def test_a_dead_process_ends_the_run_with_a_word(tmp_path):
     assert done.returncode != 0
     assert "Signal 9 (SIGKILL)" in done.stderr
     assert not Path(tmp_path, "two/weights.pth").exists()
+
+
+def test_fsdp_trains_a_stock_detector_and_its_checkpoint_is_a_plain_one(workplace):
+    few = ("toy_scenes.num_train=8", "toy_scenes.num_val=4", "train_cfg.max_epochs=1")
+    sharded = (
+        "runner_type=FlexibleRunner",
+        "strategy.type=FSDPStrategy",
+        "strategy.model_wrapper.use_orig_params=True",
+        "strategy.state_dict_cfg=full",
+    )
+    config = "configs/coco/maskrcnn_anchorformer.py"
+    workplace.succeeds(
+        f"torchrun --standalone --nproc_per_node 2 tools/train.py {config} --toy --launcher pytorch", *few, *sharded
+    )
+    (log,) = (workplace.folder / "work_dirs/maskrcnn_anchorformer").glob("*/*.log")
+    assert "FSDPStrategy" in log.read_text()
+    workplace.succeeds(f"python tools/test.py {config} work_dirs/maskrcnn_anchorformer/epoch_1.pth --toy", *few)
+    assert workplace.metrics("maskrcnn_anchorformer/test") == workplace.metrics("maskrcnn_anchorformer")
