@@ -16,7 +16,8 @@ def write_coco(root, num_pictures=3):
     for i in range(1, num_pictures + 1):
         cv2.imwrite(str(root / f"pictures/{i}.jpg"), picture)
         images.append(dict(id=i, file_name=f"{i}.jpg", height=40, width=50))
-        annotations.append(dict(id=i, image_id=i, category_id=1, bbox=[2, 3, 10, 12], area=120, iscrowd=0))
+        annotation = dict(id=i, image_id=i, category_id=1, bbox=[2, 3, 10, 12], area=120, iscrowd=0)
+        annotations.append({**annotation, "segmentation": [[2, 3, 12, 3, 12, 15, 2, 15]]})
     categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)]
     content = dict(images=images, annotations=annotations, categories=categories)
     write_annotations(root, content)

@@ -6,11 +6,14 @@ Each is named by its exact words and place; everything else a library says is he
 import functools
 import logging
 import re
+import sys
 import warnings
-from types import ModuleType
+from contextlib import nullcontext
+from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
 from effvit_mm.compat.import_hooks import after_import, is_installed
+from effvit_mm.compat.rebinding import rebind
 from effvit_mm.compat.shim import Shim
 
 _NAME = "untrue messages"
@@ -33,6 +36,9 @@ _LOGGING = "mmengine.logging"
 _FASTER_COCO = "mmdet.evaluation.metrics.faster_coco_metric"
 _FASTER_COCO_MESSAGE = "faster_coco_eval is not installed, metrics will not be computed. "
 
+# MMEngine imports it for its ZeRO optimizer; torch 2.4 then warns of TorchScript, which nothing here uses.
+_FUNCTIONAL_OPTIMIZERS = "torch.distributed.optim"
+
 
 def _quieten_print_log(mmengine_logging: ModuleType) -> None:
     print_log = mmengine_logging.print_log
@@ -42,7 +48,7 @@ def _quieten_print_log(mmengine_logging: ModuleType) -> None:
         if not (isinstance(msg, str) and msg in _UNSAID):
             print_log(msg, logger, level)
 
-    vars(mmengine_logging)["print_log"] = quiet_print_log
+    rebind(mmengine_logging, {"print_log": quiet_print_log})
 
 
 def _explain_on_use(faster_coco_metric: ModuleType) -> None:
@@ -54,9 +60,22 @@ def _explain_on_use(faster_coco_metric: ModuleType) -> None:
             setattr(faster_coco_metric, name, raise_missing)
 
 
+def _quieten_functional_optimizers(utils: ModuleType) -> None:
+    # The package imports this module last before it warns, and its own filter lets nobody else's through.
+    package = sys.modules[_FUNCTIONAL_OPTIMIZERS]
+    if "warnings" in vars(package):
+        silent = SimpleNamespace(catch_warnings=nullcontext, simplefilter=_do_nothing, warn=_do_nothing)
+        vars(package)["warnings"] = silent
+
+
+def _do_nothing(*args: Any, **kwargs: Any) -> None:
+    pass
+
+
 def activate() -> None:
     """Quieten each message at its source, once that is imported."""
     after_import(_LOGGING, _quieten_print_log)
+    after_import(f"{_FUNCTIONAL_OPTIMIZERS}.utils", _quieten_functional_optimizers)
     after_import(_FASTER_COCO, _explain_on_use)
     # Global, because the module warns while it is imported.
     warnings.filterwarnings(

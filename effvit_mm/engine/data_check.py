@@ -1,20 +1,16 @@
 """Is the data of a config there, whole, and of its classes? Asked before anything is built."""
 
-import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from PIL import Image
-from rich.progress import track
 
+from effvit_mm.engine.coco_check import check_crowds, check_masks, is_trained_on, read_coco
+from effvit_mm.engine.picture_check import check_pictures
 from effvit_mm.errors import BadInputError
+from effvit_mm.registry import near_names
 
-NUM_EXAMPLES = 3
-READERS = 8
-END_MARKERS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 SOURCES = {
     "CocoDataset": (
         "COCO 2017 comes from https://cocodataset.org/#download: unpack train2017.zip, val2017.zip and "
@@ -36,38 +32,69 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     Raises:
         BadInputError: At the first thing that would make the run fail or learn nothing.
     """
-    roots = [(split, cfg.get(f"{split}_dataloader", {}).get("dataset")) for split in splits]
-    datasets = [(split, leaf) for split, root in roots for leaf in _leaves(root) if _is_coco(leaf)]
+    datasets = []
+    for split in splits:
+        name = f"{split}_dataloader.dataset"
+        root = cfg.get(f"{split}_dataloader", {}).get("dataset")
+        datasets += [(split, leaf) for leaf in _leaves(root, name) if _reads_coco(leaf, name)]
     _check_presence(cfg, datasets)
     checked = set()
     for split, dataset in datasets:
-        key = (_path(dataset, dataset["ann_file"]), _pictures(dataset))
+        evaluators = [] if split == "train" else _evaluators(cfg, split)
+        key = (_path(dataset, dataset["ann_file"]), _pictures(dataset), split == "train")
         if key not in checked:
-            _check_coco(split, dataset)
+            _check_coco(split, dataset, evaluators)
             checked.add(key)
 
 
-def _leaves(dataset: Any) -> Iterator[Any]:
+def _leaves(dataset: Any, name: str) -> Iterator[Any]:
     """Walk through wrappers (repeat, concatenate, mix) to the data sets that read files."""
     if dataset is None:
         return
+    if not isinstance(dataset, dict) or not dataset.get("type"):
+        raise BadInputError(f"{name} is {dataset!r}, expected dict(type='CocoDataset', ...) or another data set")
     inner = dataset.get("datasets") or ([dataset["dataset"]] if "dataset" in dataset else [])
     if not inner:
         yield dataset
     for child in inner:
-        yield from _leaves(child)
+        yield from _leaves(child, name)
 
 
-def _is_coco(dataset: Any) -> bool:
+def _reads_coco(dataset: Any, name: str) -> bool:
+    """Tell whether a data set reads its files as mmdet's ``CocoDataset`` does, and has names for them."""
     # mmdet is imported here because a missing file should be reported without waiting for it.
-    if dataset.get("type") == "CocoDataset":
-        return True
+    if dataset["type"] != "CocoDataset" and not _is_coco_class(dataset["type"], name):
+        return False
+    if not isinstance(dataset.get("ann_file"), str) or not dataset["ann_file"]:
+        raise BadInputError(f"{name}.ann_file is {dataset.get('ann_file')!r}, expected the annotation file's path")
+    prefix = dataset.get("data_prefix", {"img": ""})
+    if not isinstance(prefix, dict) or not isinstance(prefix.get("img"), str):
+        raise BadInputError(f"{name}.data_prefix is {prefix!r}, expected dict(img='<folder of the pictures>')")
+    min_size = (dataset.get("filter_cfg") or {}).get("min_size", 0) if _is_dict_or_none(dataset, "filter_cfg") else None
+    if not isinstance(min_size, int | float):
+        raise BadInputError(f"{name}.filter_cfg is {dataset['filter_cfg']!r}, expected dict(min_size=<pixels>, ...)")
+    return True
+
+
+def _is_dict_or_none(spec: Any, key: str) -> bool:
+    return isinstance(spec.get(key), dict | None)
+
+
+def _is_coco_class(kind: Any, name: str) -> bool:
     from mmdet.datasets import CocoDataset
     from mmengine.registry import DATASETS
 
     with DATASETS.switch_scope_and_registry("mmdet") as registry:
-        cls = registry.get(dataset["type"]) if isinstance(dataset["type"], str) else dataset["type"]
-    return isinstance(cls, type) and issubclass(cls, CocoDataset)
+        cls = registry.get(kind) if isinstance(kind, str) else kind
+        if cls is None:
+            raise BadInputError(f"{name}.type={kind!r} is not registered; {near_names(kind, registry.module_dict)}")
+    # A subclass that reads its files in its own way is left to itself.
+    return (
+        isinstance(cls, type)
+        and issubclass(cls, CocoDataset)
+        and cls.load_data_list is CocoDataset.load_data_list
+        and cls.parse_data_info is CocoDataset.parse_data_info
+    )
 
 
 def _path(dataset: Any, name: str) -> Path:
@@ -85,8 +112,7 @@ def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
         lines[f"{split} annotations  {annotations}"] = annotations.is_file()
         lines[f"{split} pictures     {pictures}/"] = pictures.is_dir()
     for split in {split for split, _ in datasets} - {"train"}:
-        evaluators = cfg.get(f"{split}_evaluator") or []
-        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        for evaluator in _evaluators(cfg, split):
             if evaluator.get("ann_file"):
                 lines[f"{split} evaluator    {evaluator.ann_file}"] = Path(evaluator.ann_file).is_file()
     if all(lines.values()):
@@ -98,94 +124,94 @@ def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
     raise BadInputError(f"data is missing; looked from {Path.cwd()} for\n{listing}\n{source}\n{TOY_HINT}")
 
 
-def _check_coco(split: str, dataset: Any) -> None:
+def _evaluators(cfg: Config, split: str) -> list[Any]:
+    evaluators = cfg.get(f"{split}_evaluator") or []
+    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+    return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
+
+
+def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> None:
     file = _path(dataset, dataset["ann_file"])
-    content = _read_coco(file)
-    _check_classes(split, dataset, file, content)
-    _check_pictures(_pictures(dataset), [image["file_name"] for image in content["images"]], file)
+    content = read_coco(file)
+    ids = _check_classes(split, dataset, file, content)
+    _check_use(split, dataset, file, content, ids)
+    for evaluator in evaluators:
+        if evaluator.get("ann_file"):
+            _check_evaluator(split, evaluator, file, content, ids)
+    check_pictures(_pictures(dataset), content["images"], file)
 
 
-def _read_coco(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+def _check_use(split: str, dataset: Any, file: Path, content: dict[str, Any], ids: set[Any]) -> None:
+    """Check what a data set will give: enough to learn from or to measure, and masks where its pipeline loads them."""
+    least = (dataset.get("filter_cfg") or {}).get("min_size", 0) if split == "train" else 0
+    images = {image["id"]: image for image in content["images"] if min(image["width"], image["height"]) >= least}
+    wanted = [entry for entry in content["annotations"] if entry["category_id"] in ids and entry["image_id"] in images]
+    used = [entry for entry in wanted if is_trained_on(entry, images[entry["image_id"]])]
+    if not used:
         raise BadInputError(
-            f"annotation file {file} is not whole JSON ({error}); it may have been cut off: fetch or write it again"
-        ) from error
-    keys = sorted(content) if isinstance(content, dict) else type(content).__name__
-    needed = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in needed):
-        raise BadInputError(
-            f"annotation file {file} is not COCO's: expected an object with the lists {', '.join(needed)}, found "
-            f"{keys}; convert it, or name the data set class that reads it"
+            f"{file} has {len(content['annotations'])} annotations and {len(content['images'])} pictures, and no "
+            f"annotation of the {split} data set's classes with an area inside a picture of at least {least} pixels "
+            f"(filter_cfg.min_size): nothing would be left to {'learn from' if split == 'train' else 'measure'}; "
+            f"choose classes that are annotated, and check the units of the boxes and the image_id of the annotations"
         )
-    fields = {"images": {"id", "file_name", "height", "width"}, "annotations": {"image_id", "category_id", "bbox"}}
-    for key, expected in fields.items():
-        for position, entry in enumerate(content[key]):
-            missing = sorted(expected - entry.keys()) if isinstance(entry, dict) else sorted(expected)
-            if missing:
-                raise BadInputError(f"annotation file {file}: {key}[{position}] lacks {', '.join(missing)}")
-    return content
+    if any(isinstance(step, dict) and step.get("with_mask") for step in dataset.get("pipeline") or ()):
+        check_masks(file, content, used, short=True)
 
 
-def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]) -> None:
-    wanted = (dataset.get("metainfo") or {}).get("classes")
-    if wanted is None:
-        from mmdet.registry import DATASETS
+def _check_evaluator(split: str, evaluator: Any, file: Path, content: dict[str, Any], ids: set[Any]) -> None:
+    """Check the file an evaluator reads: that it is of the same pictures, and what COCO's evaluation asks of it."""
+    own = Path(evaluator["ann_file"])
+    if not own.samefile(file):
+        pictures = {image["id"] for image in content["images"]}
+        content = read_coco(own)
+        unknown = pictures - {image["id"] for image in content["images"]}
+        if unknown:
+            raise BadInputError(
+                f"{split}_evaluator.ann_file {own} lacks {len(unknown)} of the {len(pictures)} pictures of {file}, "
+                f"which {split}_dataloader reads; give both the same file"
+            )
+    images = {image["id"] for image in content["images"]}
+    wanted = [entry for entry in content["annotations"] if entry["category_id"] in ids and entry["image_id"] in images]
+    check_crowds(own, wanted)
+    metric = evaluator.get("metric")
+    if "segm" in (metric if isinstance(metric, list | tuple) else [metric]):
+        check_masks(own, content, wanted, short=False)
 
-        wanted = DATASETS.get(dataset["type"]).METAINFO["classes"]
-    wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    category_ids = {category["id"] for category in content["categories"] if category["name"] in wanted}
-    if not category_ids:
+
+def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]) -> set[Any]:
+    """Return the ids of a data set's classes; refuse classes that mmdet would confuse."""
+    wanted = _classes_of(split, dataset)
+    names = [category["name"] for category in content["categories"] if category["name"] in wanted]
+    setting = f"{split}_dataloader.dataset.metainfo=dict(classes=(...))"
+    if not names:
         raise BadInputError(
             f"none of the {len(wanted)} classes of the {split} data set ({_some(wanted)}) is a category of {file}, "
             f"which has {_some([category['name'] for category in content['categories']])}; set "
-            f"{split}_dataloader.dataset.metainfo=dict(classes=(...)) to the names in the file, and num_classes of "
-            f"the heads to their number"
+            f"{setting} to the names in the file, and num_classes of the heads to their number"
         )
-    if not any(annotation["category_id"] in category_ids for annotation in content["annotations"]):
+    if names != list(wanted):
+        # mmdet numbers classes as the file does: others would be learnt, and drawn, under each other's names.
         raise BadInputError(
-            f"{file} has {len(content['annotations'])} annotations, none of them of the classes {_some(wanted)}: "
-            f"nothing would be left to learn from; choose classes that are annotated"
+            f"the classes of the {split} data set are {_some(wanted)}, but {file} has of them, in this order, "
+            f"{_some(names)}; set {setting} to the file's names in the file's order, or add the missing categories "
+            f"to the file{', each once' if len(names) > len(set(names)) else ''}"
         )
+    return {category["id"] for category in content["categories"] if category["name"] in wanted}
 
 
-def _check_pictures(folder: Path, names: list[str], annotations: Path) -> None:
-    """Report pictures that are missing or cut off; reads the last bytes of each, decodes only where those are odd."""
-    with ThreadPoolExecutor(READERS) as readers:
-        states = readers.map(lambda name: _picture_problem(folder / name), names)
-        # A bar is worth its lines only where a person would wait.
-        if len(names) > 5000:
-            states = track(states, total=len(names), description=f"Checking {folder}", transient=True)
-        problems = [f"  {folder / name}  {state}" for name, state in zip(names, states, strict=True) if state]
-    if problems:
-        more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
+def _classes_of(split: str, dataset: Any) -> tuple[str, ...]:
+    metainfo = dataset.get("metainfo") or {}
+    classes = metainfo.get("classes") if isinstance(metainfo, dict) else metainfo
+    if isinstance(metainfo, dict) and "classes" not in metainfo:
+        from mmdet.registry import DATASETS
+
+        classes = DATASETS.get(dataset["type"]).METAINFO["classes"]
+    classes = (classes,) if isinstance(classes, str) else classes
+    if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes) or not classes:
         raise BadInputError(
-            f"{len(problems)} of the {len(names)} pictures that {annotations} names cannot be read:\n"
-            + "\n".join(problems[:NUM_EXAMPLES])
-            + more
-            + "\nfetch them again, or take their entries out of the annotation file"
+            f"{split}_dataloader.dataset.metainfo names the classes {classes!r}, expected dict(classes=('one', 'two'))"
         )
-
-
-def _picture_problem(file: Path) -> str:
-    """Return what is wrong with a picture, or an empty string."""
-    try:
-        with file.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(stream.tell() - 16, 0))
-            tail = stream.read()
-    except OSError as error:
-        return "missing" if isinstance(error, FileNotFoundError) else str(error)
-    marker = END_MARKERS.get(file.suffix.lower())
-    if marker is not None and marker in tail:
-        return ""
-    try:
-        with Image.open(file) as picture:
-            picture.load()
-    except (OSError, SyntaxError) as error:
-        return f"torn or no picture: {error}"
-    return ""
+    return tuple(classes)
 
 
 def _some(names: Any) -> str:

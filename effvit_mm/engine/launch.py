@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
+from torch import nn
 
-from effvit_mm.checkpoint import make_loading_safe
+from effvit_mm.checkpoint import check_some_fit, load_whole, make_loading_safe, read_weights
+from effvit_mm.engine.config_check import check_config
 from effvit_mm.engine.data_check import check_data
-from effvit_mm.engine.model_check import check_model
+from effvit_mm.engine.explain import explained
+from effvit_mm.engine.model_check import check_classes, check_model
 from effvit_mm.engine.run import (
     enable_amp,
     enable_auto_scale_lr,
@@ -77,9 +81,15 @@ def train(
         print(f"resuming from {checkpoint}" if checkpoint else f"nothing to resume in {cfg.work_dir}: starting anew")
     _check(cfg, ("train", "val"))
     prepare_processes(cfg)
-    # Another runner, such as MMEngine's FlexibleRunner with its strategies, is used as it is.
-    runner = RUNNERS.build(cfg) if "runner_type" in cfg else ExactRunner.from_cfg(cfg)
-    runner.train()
+    weights = _weights_to_start_from(cfg)
+    with explained(cfg):
+        # Another runner, such as MMEngine's FlexibleRunner with its strategies, is used as it is.
+        runner = RUNNERS.build(cfg) if "runner_type" in cfg else ExactRunner.from_cfg(cfg)
+        if weights is not None and isinstance(runner, ExactRunner):
+            check_fit = load_whole if cfg.get("resume") else check_some_fit
+            check_fit(_unwrapped(runner.model), weights, cfg.load_from)
+        del weights
+        runner.train()
     return runner
 
 
@@ -112,8 +122,9 @@ def evaluate(
     """
     if not checkpoint.is_file():
         newest = last_whole_checkpoint(checkpoint.parent)
-        hint = f"; the newest there is {newest}" if newest else ""
-        raise BadInputError(f"checkpoint {checkpoint} does not exist{hint}")
+        hint = f"the newest there is {newest}" if newest else "give the path of one that training wrote"
+        state = "is no file" if checkpoint.exists() else "does not exist"
+        raise BadInputError(f"checkpoint {checkpoint} {state}; {hint}")
     cfg = load_config(
         config_file,
         work_dir=work_dir or checkpoint.parent / "test",
@@ -125,12 +136,34 @@ def evaluate(
     cfg.launcher = launcher
     cfg.load_from, cfg.resume = str(checkpoint), False
     _check(cfg, ("test",))
+    weights = read_weights(checkpoint)
     prepare_processes(cfg)
-    return ExactRunner.from_cfg(cfg).test()
+    with explained(cfg):
+        runner = ExactRunner.from_cfg(cfg)
+        load_whole(_unwrapped(runner.model), weights, checkpoint)
+        del weights
+        return runner.test()
 
 
 def _check(cfg: Config, splits: tuple[str, ...]) -> None:
     # One process reads the files; where it stops the run, the launcher stops the others.
     if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+        check_config(cfg, splits)
         check_data(cfg, splits)
         check_model(cfg)
+        check_classes(cfg, splits)
+
+
+def _weights_to_start_from(cfg: Config) -> Mapping[str, Any] | None:
+    """Read the weights of ``load_from`` before anything is built; None where there are none, or they lie elsewhere."""
+    file = cfg.get("load_from")
+    if file is None or "://" in str(file) or "runner_type" in cfg:
+        return None
+    if not isinstance(file, str):
+        raise BadInputError(f"load_from is {file!r}, expected the path of a checkpoint or None")
+    return read_weights(file, named="load_from")
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model itself, where another wraps it for several processes."""
+    return model.module if is_model_wrapper(model) else model

@@ -1,5 +1,7 @@
-"""Does the model of a config fit together? Asked before anything large is built."""
+"""Does the model of a config fit together, and to its data? Asked before anything large is built."""
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -7,6 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
+from effvit_mm.checkpoint import read_weights
+from effvit_mm.engine.explain import arguments_of
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import BACKBONES, near_names
 
@@ -23,8 +27,13 @@ def check_model(cfg: Config) -> None:
         BadInputError: If the name is unknown (near names are suggested), an argument is not allowed, or channels
             differ.
     """
-    spec = dict(cfg.model.get("backbone") or {})
-    name = spec.pop("type", None)
+    _check_pretrained("model", cfg.model)
+    if "backbone" not in cfg.model:
+        return
+    if not isinstance(cfg.model.backbone, dict) or not cfg.model.backbone.get("type"):
+        raise BadInputError(f"model.backbone is {cfg.model.backbone!r}, expected dict(type='AnchorFormer', ...)")
+    spec = dict(cfg.model.backbone)
+    name = spec.pop("type")
     ours = {cls.__name__: cls for cls in BACKBONES.values()}
     with MODELS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
         known = ours.keys() | registry.module_dict.keys()
@@ -39,20 +48,129 @@ def _channels_of(cls: type[nn.Module], spec: dict[str, Any]) -> tuple[int, ...]:
     try:
         with torch.device("meta"):
             return tuple(cls(**spec).channels)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise BadInputError(f"model.backbone: {error}") from error
+    except TypeError as error:
+        # Only a value of another type than its argument's brings these lines to a TypeError.
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown:
+            known = near_names(unknown[1], arguments_of(cls))
+            raise BadInputError(f"model.backbone: {cls.__name__} takes no argument {unknown[1]!r}; {known}") from error
+        values = ", ".join(f"{key}={value!r}" for key, value in spec.items())
+        raise BadInputError(
+            f"model.backbone: {cls.__name__} cannot be built from {values} ({error}); correct the value of wrong type"
+        ) from error
+
+
+def check_classes(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Check that the heads of a detector have as many classes as the data sets of the run.
+
+    Args:
+        cfg: The config of a run, whose data is checked.
+        splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
+
+    Raises:
+        BadInputError: If a number differs.
+    """
+    heads = [(path, spec) for path, spec in _parts("model", cfg.model) if _has_classes(path, spec)]
+    for split in splits:
+        dataset = cfg.get(f"{split}_dataloader", {}).get("dataset") or {}
+        classes = (dataset.get("metainfo") or {}).get("classes")
+        # Those that read class names as text have heads of a number of their own.
+        if dataset.get("type") != "CocoDataset" or dataset.get("return_classes"):
+            continue
+        num_classes = 80 if classes is None else 1 if isinstance(classes, str) else len(classes)
+        for path, spec in heads:
+            if spec["num_classes"] != num_classes:
+                raise BadInputError(
+                    f"{path}.num_classes={spec['num_classes']!r}, but the {split} data set has {num_classes} classes; "
+                    f"set num_classes={num_classes}, or {split}_dataloader.dataset.metainfo=dict(classes=(...))"
+                )
+
+
+def _has_classes(path: str, spec: Any) -> bool:
+    names = path.split(".")
+    return "num_classes" in spec and not spec.get("class_agnostic") and bool({"bbox_head", "mask_head"} & set(names))
+
+
+def _check_pretrained(path: str, value: Any) -> None:
+    """Check weights on this machine that parts of the model start from."""
+    for place, spec in _parts(path, value):
+        init = spec.get("init_cfg")
+        if isinstance(init, dict) and init.get("type") == "Pretrained":
+            file = init.get("checkpoint")
+            if not isinstance(file, str):
+                raise BadInputError(f"{place}.init_cfg.checkpoint is {file!r}, expected the path of a checkpoint")
+            if "://" not in file:
+                read_weights(file, named=f"{place}.init_cfg.checkpoint")
+
+
+def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Walk over a part of a config and all dicts in it."""
+    if isinstance(value, dict):
+        yield path, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, child in items:
+        yield from _parts(f"{path}.{key}", child)
 
 
 def _check_consumers(model: Any, name: str, channels: tuple[int, ...]) -> None:
     """Compare with the neck, or without one with every head that names ``in_channels`` for the maps it takes."""
     neck = model.get("neck")
     if neck is not None:
+        if not isinstance(neck, dict) or not neck.get("type"):
+            raise BadInputError(f"model.neck is {neck!r}, expected dict(type='FPN', ...)")
         _compare("neck", neck, list(range(len(channels))), name, channels)
+        if neck["type"] == "FPN":
+            _check_widths(model, neck)
+            _check_levels(model, neck)
         return
     heads = [head for key in ("decode_head", "auxiliary_head") for head in _as_list(model.get(key))]
     for head in heads:
         indices = _as_list(head.get("in_index", -1))
         _compare("head", head, [i % len(channels) for i in indices], name, channels)
+
+
+def _check_widths(model: Any, fpn: Any) -> None:
+    """Compare the channels of FPN with what the heads behind it expect."""
+    width = fpn.get("out_channels")
+    _expect(model, ("rpn_head", "bbox_head"), "in_channels", width, "the neck gives")
+    roi_head = model.get("roi_head") or {}
+    for kind in ("bbox", "mask"):
+        extractor = roi_head.get(f"{kind}_roi_extractor") if isinstance(roi_head, dict) else None
+        if isinstance(extractor, dict) and extractor.get("type") == "SingleRoIExtractor":
+            place = f"model.roi_head.{kind}_roi_extractor"
+            _expect(roi_head, (f"{kind}_roi_extractor",), "out_channels", width, "the neck gives", "model.roi_head")
+            _expect(roi_head, (f"{kind}_head",), "in_channels", width, f"{place} gives", "model.roi_head")
+
+
+def _expect(owner: Any, names: tuple[str, ...], key: str, given: Any, source: str, path: str = "model") -> None:
+    for name in names:
+        for spec in _as_list(owner.get(name)):
+            if isinstance(spec, dict) and isinstance(given, int) and spec.get(key, given) != given:
+                raise BadInputError(
+                    f"{path}.{name}.{key}={spec[key]!r}, but {source} {given} channels (out_channels); "
+                    f"set {path}.{name}.{key}={given}"
+                )
+
+
+def _check_levels(model: Any, fpn: Any) -> None:
+    """Compare the number of FPN's maps with the number of strides that stand for them."""
+    num_levels = fpn.get("num_outs")
+    for place, spec in _parts("model", model):
+        name = place.rpartition(".")[2]
+        key = "featmap_strides" if spec.get("type") == "SingleRoIExtractor" else "strides"
+        if key == "strides" and (name != "anchor_generator" or "roi_head" in place):
+            continue
+        strides = spec.get(key)
+        if not isinstance(strides, list | tuple) or not isinstance(num_levels, int):
+            continue
+        # A region is pooled from the finer levels; anchors lie on every one.
+        if len(strides) > num_levels or (key == "strides" and len(strides) < num_levels):
+            raise BadInputError(
+                f"{place}.{key} has {len(strides)} strides, but model.neck.num_outs={num_levels} maps are given; "
+                f"set them to the same number"
+            )
 
 
 def _compare(part: str, spec: Any, indices: list[int], name: str, channels: tuple[int, ...]) -> None:

@@ -10,8 +10,12 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from effvit_mm.checkpoint import load_safely
+from effvit_mm.engine.config_check import check_config, check_options, check_shapes, check_work_dir
 from effvit_mm.engine.overlays import apply_overlay, keep_few_pictures, make_toy_scenes
 from effvit_mm.errors import BadInputError
+
+# What MMEngine's Runner reads of a checkpoint beside its weights.
+RESUMED_PARTS = ("meta", "message_hub", "optimizer")
 
 
 def load_config(
@@ -41,11 +45,17 @@ def load_config(
         BadInputError: If the file is missing or no config, or has no toy overlay.
     """
     if not config_file.is_file():
-        raise BadInputError(f"config {config_file} does not exist; the configs lie under configs/<data set>/")
+        state = "is no file" if config_file.exists() else "does not exist"
+        raise BadInputError(f"config {config_file} {state}; the configs lie under configs/<data set>/")
     try:
         cfg = Config.fromfile(config_file)
     except Exception as error:  # a config is any Python code, so it can fail in any way
-        raise BadInputError(f"config {config_file} cannot be read: {type(error).__name__}: {error}") from error
+        imports = "custom_imports, dict(imports=['package.module'])" if "import_modules_from" in str(error) else "it"
+        raise BadInputError(
+            f"config {config_file} cannot be read: {type(error).__name__}: {error}; correct {imports}, or name a "
+            f"config of configs/<data set>/"
+        ) from error
+    check_shapes(cfg)
     if "model" not in cfg:
         raise BadInputError(f"config {config_file} has no 'model'; name a leaf such as configs/coco/maskrcnn_*.py")
     if overlays is not None:
@@ -53,14 +63,19 @@ def load_config(
     if data_root is not None:
         _move_data(cfg, data_root)
     if options:
-        cfg.merge_from_dict(dict(options))
+        check_options(cfg, options)
+        for path, value in options.items():
+            _set_option(cfg, path, value)
+        check_shapes(cfg)
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / config_file.stem)
+    check_work_dir(Path(cfg.work_dir))
     checkpoint_hook = cfg.get("default_hooks", {}).get("checkpoint") or {}
     if checkpoint_hook.get("type") == "CheckpointHook":
         checkpoint_hook["type"] = "KeepingCheckpointHook"
     if "toy_scenes" in cfg:
         make_toy_scenes(cfg)
     if num_pictures is not None:
+        check_config(cfg, ("train", "val"))
         keep_few_pictures(cfg, num_pictures)
     return cfg
 
@@ -102,13 +117,16 @@ def enable_resume(cfg: Config) -> Path | None:
 
     Returns:
         The checkpoint, or None where there is none yet and the run starts from the beginning.
+
+    Raises:
+        BadInputError: If the checkpoint holds weights alone, or says nothing of where its run was.
     """
     latest = last_whole_checkpoint(Path(cfg.work_dir))
     cfg.resume = latest is not None
     if latest is not None:
         cfg.load_from = str(latest)
         # The order of the data follows from the seed, which the run may have drawn itself.
-        cfg.randomness = {**cfg.get("randomness", {}), "seed": load_safely(latest)["meta"].get("seed")}
+        cfg.randomness = {**cfg.get("randomness", {}), "seed": _resumable_meta(latest).get("seed")}
     return latest
 
 
@@ -122,14 +140,44 @@ def last_whole_checkpoint(work_dir: Path) -> Path | None:
     return next((path for path in checkpoints if zipfile.is_zipfile(path)), None)
 
 
+def _resumable_meta(checkpoint: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of its run, once it is sure that a run can go on from it."""
+    content = load_safely(checkpoint)
+    lacking = [part for part in RESUMED_PARTS if not isinstance(content.get(part), dict) or not content[part]]
+    if lacking:
+        raise BadInputError(
+            f"{checkpoint} cannot be resumed: it lacks {', '.join(lacking)}; remove it to go on from an older one, or "
+            f"take its weights alone, with load_from={str(checkpoint)!r} in the config and without --resume"
+        )
+    meta = content["meta"]
+    seed = meta.get("seed")
+    numbers = [meta.get("epoch"), meta.get("iter"), 0 if seed is None else seed]
+    if not all(isinstance(number, int) and 0 <= number < 2**32 for number in numbers):
+        raise BadInputError(
+            f"{checkpoint} cannot be resumed: epoch, iter and seed of its meta are {meta.get('epoch')!r}, "
+            f"{meta.get('iter')!r} and {seed!r}, expected whole numbers; remove it to go on from an older one"
+        )
+    return meta
+
+
+def _set_option(cfg: Config, path: str, value: Any) -> None:
+    try:
+        cfg.merge_from_dict({path: value})
+    except (LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise BadInputError(
+            f"--cfg-options {path}={value!r} cannot be set ({error}); expected the path of a value of the config, "
+            f"with positions of lists as numbers"
+        ) from error
+
+
 def _move_data(cfg: Config, data_root: Path) -> None:
     """Replace the root of every data set and of the evaluators' annotation files that lie under it."""
     for split in ("train", "val", "test"):
         dataset = cfg.get(f"{split}_dataloader", ConfigDict()).get("dataset")
-        if dataset is None or "data_root" not in dataset:
+        if not isinstance(dataset, dict) or not isinstance(dataset.get("data_root"), str):
             continue
         old_root, dataset.data_root = dataset.data_root, f"{data_root}/"
         evaluators = cfg.get(f"{split}_evaluator") or []
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-            if str(evaluator.get("ann_file", "")).startswith(old_root):
+            if isinstance(evaluator, dict) and str(evaluator.get("ann_file", "")).startswith(old_root):
                 evaluator.ann_file = f"{data_root}/{evaluator.ann_file[len(old_root) :].lstrip('/')}"

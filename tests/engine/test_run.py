@@ -77,7 +77,9 @@ def test_the_learning_rate_is_scaled_only_where_its_batch_is_known():
 
 def checkpoints(folder, *names):
     for name in names:
-        torch.save({"weight": torch.zeros(1000), "meta": {"seed": 3}}, folder / name)
+        meta = {"seed": 3, "epoch": 1, "iter": 10}
+        parts = {"optimizer": {"state": {}}, "message_hub": {"log_scalars": {}}}
+        torch.save({"weight": torch.zeros(1000), "meta": meta, **parts}, folder / name)
 
 
 def test_resuming_takes_the_highest_whole_checkpoint_and_passes_over_a_torn_one(tmp_path):

@@ -7,11 +7,10 @@ import torch
 
 # What does the same work without the extension, by the start of the operation's name.
 _INSTEAD = {
-    "softnms": "Without it, use `nms=dict(type='nms', ...)` in the test config.",
-    "deform_conv": "Without it, `torchvision.ops.deform_conv2d` does this work on CPU and CUDA.",
-    "modulated_deform_conv": "Without it, `torchvision.ops.deform_conv2d` with a mask does this work on CPU and CUDA.",
-    "roi_pool": "Without it, use RoIAlign, or `torchvision.ops.roi_pool`.",
-    "ms_deform_attn": "Without it, mmcv's `multi_scale_deformable_attn_pytorch` does this work in plain torch.",
+    "deform_roi_pool": "Without it, use RoIAlign.",
+    "prroi_pool": "Without it, use RoIAlign.",
+    "sync_bn": "Without it, use `norm_cfg=dict(type='SyncBN')`, which is torch's own.",
+    "psamask": "Without it, use another decode head than PSANet's.",
 }
 
 

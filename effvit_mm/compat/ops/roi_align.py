@@ -1,4 +1,4 @@
-"""RoIAlign under mmcv's signatures, by torchvision's kernels.
+"""RoIAlign under mmcv's signatures, by torchvision's kernels; the maximum in :mod:`.roi_align_max`.
 
 Reference: He et al., Mask R-CNN, 2017, section 3.
 """
@@ -7,16 +7,11 @@ import torch
 import torchvision
 from torch import Tensor
 
-from effvit_mm.compat.ops.missing import MissingOpError
+from effvit_mm.compat.ops.roi_align_max import max_backward, max_forward
 from effvit_mm.compat.precision import compute_dtype
 
-# mmcv's number for the mean over the samples of a bin; 0 stands for their maximum.
-_POOL_MODE_AVG = 1
-
-
-def _require_average(pool_mode: int) -> None:
-    if pool_mode != _POOL_MODE_AVG:
-        raise MissingOpError("roi_align with pool_mode='max'", "Without it, RoIAlign has pool_mode='avg' only.")
+# mmcv's number for the maximum over the samples of a bin; 1 stands for their mean.
+_POOL_MODE_MAX = 0
 
 
 def roi_align_forward(
@@ -32,28 +27,28 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Average bilinear samples of a map in each bin of each region, into ``output``.
+    """Average bilinear samples of a map in each bin of each region, or take their maximum, into ``output``.
 
     Args:
         input: The feature map.
         rois: Rows ``(index in the batch, x1, y1, x2, y2)`` in pixels of the picture.
         output: Written.
-        argmax_y: Of the maximum mode only; untouched.
-        argmax_x: Of the maximum mode only; untouched.
+        argmax_y: Written in the maximum mode: where the maximum was sampled, in pixels of the map.
+        argmax_x: The same.
         aligned_height: Bins of a region, vertically.
         aligned_width: Bins of a region, horizontally.
         spatial_scale: Pixels of the map per pixel of the picture.
         sampling_ratio: Samples per bin and side; 0 takes as many as the bin has pixels.
-        pool_mode: 1, the average.
+        pool_mode: 0, the maximum, or 1, the average.
         aligned: Whether coordinates are shifted by half a pixel of the map, so that they name pixel centres.
 
     Shape:
-        input ``(B, C, H, W)``, rois ``(K, 5)``, output ``(K, C, aligned_height, aligned_width)``.
-
-    Raises:
-        MissingOpError: If ``pool_mode`` is 0, the maximum.
+        input ``(B, C, H, W)``, rois ``(K, 5)``, output ``(K, C, aligned_height, aligned_width)``; argmax_y and argmax_x
+        like output, or empty for the average.
     """
-    _require_average(pool_mode)
+    if pool_mode == _POOL_MODE_MAX:
+        max_forward(input, rois, output, argmax_y, argmax_x, spatial_scale, sampling_ratio, aligned)
+        return
     dtype = compute_dtype(input, rois)
     pooled = torchvision.ops.roi_align(
         input.to(dtype),
@@ -84,8 +79,8 @@ def roi_align_backward(
     Args:
         grad_output: Gradient of the bins.
         rois: As in the forward pass.
-        argmax_y: Of the maximum mode only; untouched.
-        argmax_x: Of the maximum mode only; untouched.
+        argmax_y: From the forward pass; read in the maximum mode.
+        argmax_x: The same.
         grad_input: Written.
         aligned_height: As in the forward pass.
         aligned_width: As in the forward pass.
@@ -96,11 +91,10 @@ def roi_align_backward(
 
     Shape:
         grad_output ``(K, C, aligned_height, aligned_width)``, rois ``(K, 5)``, grad_input ``(B, C, H, W)``.
-
-    Raises:
-        MissingOpError: If ``pool_mode`` is 0, the maximum.
     """
-    _require_average(pool_mode)
+    if pool_mode == _POOL_MODE_MAX:
+        max_backward(grad_output, rois, argmax_y, argmax_x, grad_input)
+        return
     dtype = compute_dtype(grad_output, rois)
     spread = torch.ops.torchvision._roi_align_backward(
         grad_output.to(dtype),

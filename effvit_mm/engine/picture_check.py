@@ -1,0 +1,92 @@
+"""Are the pictures of an annotation file there, whole, and of the size it says?"""
+
+import stat
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image
+from rich.progress import track
+
+from effvit_mm.errors import BadInputError
+
+NUM_EXAMPLES = 3
+READERS = 8
+END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+
+
+def check_pictures(folder: Path, images: list[dict[str, Any]], annotations: Path) -> None:
+    """Report pictures that are missing, cut off, or of another size than the annotation file says.
+
+    Reads the header and the last bytes of each; decodes only those whose last bytes are odd.
+
+    Args:
+        folder: Where they lie.
+        images: The annotation file's entries, with ``file_name``, ``height`` and ``width``.
+        annotations: The annotation file.
+
+    Raises:
+        BadInputError: With their number and the first few.
+    """
+    with ThreadPoolExecutor(READERS) as readers:
+        states: Iterable[str] = readers.map(lambda image: _problem_of(folder, image), images)
+        # A bar is worth its lines only where a person would wait.
+        if len(images) > 5000:
+            states = track(states, total=len(images), description=f"Checking {folder}", transient=True)
+        problems = [
+            f"  {str(folder / image['file_name'])[-300:]}  {state}"
+            for image, state in zip(images, states, strict=True)
+            if state
+        ]
+    if problems:
+        more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
+        raise BadInputError(
+            f"{len(problems)} of the {len(images)} pictures that {annotations} names cannot be used:\n"
+            + "\n".join(problems[:NUM_EXAMPLES])
+            + more
+            + "\nfetch them again, or correct their entries in the annotation file or take them out"
+        )
+
+
+def _problem_of(folder: Path, image: dict[str, Any]) -> str:
+    """Return what is wrong with a picture, or an empty string."""
+    file, height, width = folder / image["file_name"], image["height"], image["width"]
+    try:
+        # Opening a pipe would wait for whoever writes into it.
+        if not stat.S_ISREG(file.stat().st_mode):
+            return "is no file"
+        with file.open("rb") as stream, Image.open(stream) as picture, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            size = _size_as_loaded(picture, (height, width))
+            stream.seek(-min(16, file.stat().st_size), 2)
+            if END_MARKERS.get(picture.format or "", b"?") not in stream.read():
+                picture.load()
+                _decode(file)
+    except Image.DecompressionBombError:
+        # Pillow refuses what OpenCV still reads; such a picture is right if its entry says that it is large.
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return "" if height * width > limit else f"has more than {limit} pixels, its entry says {height} x {width}"
+    except FileNotFoundError:
+        return "missing"
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"torn or no picture: {error}"
+    if size != (height, width):
+        return f"is {size[0]} x {size[1]} pixels (H x W), its entry says {height} x {width}"
+    return ""
+
+
+def _size_as_loaded(picture: Image.Image, said: tuple[int, int]) -> tuple[int, int]:
+    """Return (H, W) as OpenCV will load it: turned as the camera's note says."""
+    width, height = picture.size
+    if (height, width) != said and picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
+        return width, height
+    return height, width
+
+
+def _decode(file: Path) -> None:
+    if cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR) is None:
+        raise OSError("OpenCV cannot decode it")
