@@ -14,7 +14,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
@@ -80,7 +80,9 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
     Raises:
         BadInputError: If one does not: it would change nothing.
     """
-    known = set(cfg) | set(inspect.signature(Runner.__init__).parameters) | {"custom_imports", "auto_scale_lr"}
+    runners = (Runner, FlexibleRunner)
+    arguments = {name for runner in runners for name in inspect.signature(runner.__init__).parameters}
+    known = set(cfg) | arguments | {"custom_imports", "auto_scale_lr", "runner_type"}
     for path in options:
         section = str(path).split(".")[0]
         if section not in known:

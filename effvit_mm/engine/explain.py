@@ -10,13 +10,16 @@ import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR, FileHandler, LogRecord
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import Registry, build_from_cfg
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
 from effvit_mm.errors import BadInputError, MendableError
 from effvit_mm.registry import near_names
@@ -67,7 +70,16 @@ def explained(cfg: Config) -> Iterator[None]:
         message = _explain(error, [frame for frame, _ in traceback.walk_tb(error.__traceback__)], cfg)
         if message is None:
             raise
-        raise BadInputError(message) from error
+        raise BadInputError(message + _write_to_log(error)) from error
+
+
+def _write_to_log(error: Exception) -> str:
+    """Write the whole traceback to the log file of the run, and say where; nothing before there is a log file."""
+    logs = [handler for handler in MMLogger.get_current_instance().handlers if isinstance(handler, FileHandler)]
+    for handler in logs:
+        lines = "".join(traceback.format_exception(error))
+        handler.handle(LogRecord("mmengine", ERROR, __file__, 0, lines, None, None))
+    return f"\nThe traceback is in {logs[0].baseFilename}" if logs else ""
 
 
 def _explain(error: Exception, frames: list[FrameType], cfg: Config) -> str | None:
@@ -122,12 +134,9 @@ def _explain_first_batch(error: Exception, said: str, frames: list[FrameType], c
 
     What comes later was not in the config from the start, and is no matter of it.
     """
-    for frame in frames:
-        loop = frame.f_locals.get("self")
-        if frame.f_globals.get("__name__") == "mmengine.runner.loops" and (
-            frame.f_locals.get("idx", 0) > 0 or getattr(loop, "_iter", 0) > 0
-        ):
-            return None
+    loops = [frame for frame in frames if isinstance(frame.f_locals.get("self"), BaseLoop)]
+    if not loops or not _is_first(loops[-1]):
+        return None
     for frame in reversed(frames):
         name = type(frame.f_locals.get("self")).__name__
         paths = [path for path, spec in _dicts(cfg) if spec.get("type") == name]
@@ -137,6 +146,14 @@ def _explain_first_batch(error: Exception, said: str, frames: list[FrameType], c
                 f"{_place(frames)}): one of its values, or of what feeds it, does not fit; correct the config"
             )
     return None
+
+
+def _is_first(frame: FrameType) -> bool:
+    """Tell whether a loop is at its first batch, or done with all of them and measuring."""
+    loop = frame.f_locals["self"]
+    if frame.f_code.co_name == "run" and not isinstance(loop, EpochBasedTrainLoop | IterBasedTrainLoop):
+        return True
+    return frame.f_locals.get("idx", 0) == 0 and getattr(loop, "_iter", 0) == 0
 
 
 def _lacking_key(error: Exception, frames: list[FrameType], cfg: Config) -> str | None:

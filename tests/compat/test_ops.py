@@ -10,7 +10,6 @@ from reference import ops as naive
 from torch import Tensor
 
 from effvit_mm.compat.mmcv_ext import build_stand_in
-from effvit_mm.compat.ops import MissingOpError
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
@@ -152,11 +151,6 @@ def test_roi_align_runs_forward_and_backward_under_autocast(ops):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         ops.roi_align(fmap, ROIS, (3, 4), 0.25, 0, "avg", True).sum().backward()
     assert fmap.grad.dtype == torch.bfloat16
-
-
-def test_roi_align_by_the_maximum_is_refused_by_name(ops):
-    with pytest.raises(MissingOpError, match="roi_align with pool_mode='max'"):
-        ops.roi_align(torch.randn(2, 5, 6, 10), ROIS, (3, 4), 0.25, 0, "max", True)
 
 
 # Three classes: two of them, background (3) and a negative label.

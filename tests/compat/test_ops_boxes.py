@@ -73,6 +73,25 @@ def test_soft_nms_takes_arrays_and_boxes_without_an_area(ops):
         np.testing.assert_array_equal(dets[:, 4], scores)
 
 
+# The second has half the area of the first, and lies in it: both thresholds are met exactly.
+HALF = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 1]])
+
+
+def test_soft_nms_lowers_at_the_threshold_and_keeps_a_score_that_is_the_least_allowed(ops):
+    dets, kept = ops.soft_nms(HALF, torch.tensor([0.75, 0.5]), iou_threshold=0.5, min_score=0.25)
+    assert kept.tolist() == [0, 1]
+    assert dets[:, 4].tolist() == [0.75, 0.25]
+
+
+def test_soft_nms_drops_a_score_that_is_no_number(ops):
+    assert ops.soft_nms(HALF, torch.tensor([torch.nan, 0.5]))[1].tolist() == [1]
+
+
+def test_nms_match_takes_a_box_that_meets_the_threshold_into_the_group(ops):
+    dets = torch.cat([HALF, torch.tensor([[0.75], [0.5]])], dim=1)
+    assert [group.tolist() for group in ops.nms_match(dets, 0.5)] == [[0, 1]]
+
+
 def test_soft_nms_of_no_boxes_keeps_none(ops):
     dets, kept = ops.soft_nms(torch.zeros(0, 4), torch.zeros(0))
     assert dets.shape == (0, 5)

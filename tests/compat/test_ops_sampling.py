@@ -182,6 +182,17 @@ def test_deformable_convolutions_pass_gradcheck(ops, generator):
     assert torch.autograd.gradcheck(lambda *leaves: ops.modulated_deform_conv2d(*leaves, *how), leaves)
 
 
+def test_the_kernels_gradient_is_scaled_and_added_to_what_is_there(generator):
+    fmap, slope = (torch.randn(1, 2, 4, 5, generator=generator) for _ in range(2))
+    offset, empty, weight = fmap.new_zeros(1, 2, 4, 5), fmap.new_zeros(0), torch.ones(2, 2, 1, 1)
+    geometry = dict(kW=1, kH=1, dW=1, dH=1, padW=0, padH=0, dilationW=1, dilationH=1, group=1, deformable_group=1)
+    build_stand_in("").deform_conv_backward_parameters(
+        fmap, offset, slope, weight, empty, empty, **geometry, scale=3.0, im2col_step=1
+    )
+    exact = 1 + 3 * torch.einsum("bohw,bihw->oi", slope, fmap)
+    torch.testing.assert_close(weight[..., 0, 0], exact)
+
+
 def test_zero_offsets_equal_a_convolution(ops, generator):
     fmap = torch.randn(2, 4, 5, 7, generator=generator)
     layer = ops.DeformConv2d(4, 6, (3, 2), groups=2, **GEOMETRY)

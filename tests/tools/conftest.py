@@ -53,10 +53,15 @@ class Workplace:
         made = ensure_toy_scenes(self.folder / "made", num_train=4, num_val=2)
         (self.folder / "data").mkdir(exist_ok=True)
         (made / "coco").rename(self.folder / "data/coco")
+        from mmdet.datasets import CocoDataset
+
+        ids = {name: i for i, name in enumerate(CocoDataset.METAINFO["classes"], 1)}
         for file in (self.folder / "data/coco/annotations").iterdir():
             content = json.loads(file.read_text())
-            for category in content["categories"]:
-                category["name"] = COCO_NAMES[category["name"]]
+            new_ids = {category["id"]: ids[COCO_NAMES[category["name"]]] for category in content["categories"]}
+            for annotation in content["annotations"]:
+                annotation["category_id"] = new_ids[annotation["category_id"]]
+            content["categories"] = [dict(id=i, name=name) for name, i in ids.items()]
             file.write_text(json.dumps(content))
 
 

@@ -1,0 +1,73 @@
+"""What a library says of a config's value is said with its place; what is no config's fault is left as it is."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from torch import nn
+
+from effvit_mm.engine.explain import explained, path_of
+from effvit_mm.errors import BadInputError
+
+
+@MODELS.register_module()
+class Picky(nn.Module):
+    def __init__(self, size, *, halves=2):
+        super().__init__()
+        self.part = size // halves
+
+
+def explained_build(spec):
+    cfg = Config(dict(model=dict(type="Detector", heads=[dict(type="Other"), spec])))
+    with pytest.raises(BadInputError) as caught, explained(cfg):
+        MODELS.build(cfg.model.heads[1])
+    return str(caught.value)
+
+
+def test_what_cannot_be_built_is_named_by_its_path():
+    assert "model.heads.1.type='Pickyy' is not a registered model; did you mean 'Picky'" in explained_build(
+        dict(type="Pickyy", size=3)
+    )
+    assert "model.heads.1: Picky takes no argument 'halfs'; did you mean 'halves'" in explained_build(
+        dict(type="Picky", size=3, halfs=1)
+    )
+    text = explained_build(dict(type="Picky", size=3, halves=0))
+    assert text.startswith("model.heads.1 cannot be built (ZeroDivisionError")
+    assert "halves=0" in text
+    assert "test_explain.py:" in text
+
+
+def test_a_key_that_a_library_misses_is_named_with_the_dict_it_belongs_to():
+    cfg = Config(dict(model=dict(type="A", test_cfg=dict(score_thrr=1, nms=2))))
+    with (
+        pytest.raises(BadInputError, match=r"model.test_cfg lacks 'score_thr'; did you mean 'score_thrr'"),
+        explained(cfg),
+    ):
+        cfg.model.test_cfg.score_thr  # noqa: B018
+
+
+def test_a_piece_that_its_library_has_changed_is_still_found():
+    cfg = Config(dict(model=dict(a=dict(type="X", size=1), b=dict(type="X", size=2))))
+    assert path_of(cfg, dict(type="X", size=2, train_cfg=None)) == "model.b"
+
+
+def test_bugs_of_our_own_and_a_full_memory_stay_what_they_are():
+    from effvit_mm.registry import near_names
+
+    with pytest.raises(TypeError), explained(Config()):
+        near_names("a", None)
+    with pytest.raises(torch.OutOfMemoryError), explained(Config()):
+        raise torch.OutOfMemoryError("full")
+    with pytest.raises(RuntimeError, match="anything"), explained(Config()):
+        raise RuntimeError("anything")
+
+
+def test_a_message_from_a_data_loaders_worker_comes_without_its_traceback():
+    said = (
+        "Caught AssertionError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        '  File "loading.py", line 9, in transform\n    assert img is not None\n'
+        "AssertionError: failed to load image: a.jpg\n"
+    )
+    with pytest.raises(BadInputError) as caught, explained(Config()):
+        raise AssertionError(said)
+    assert str(caught.value).startswith("picture a.jpg cannot be decoded; fetch it again")
