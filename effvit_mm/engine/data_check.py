@@ -36,7 +36,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     for split in splits:
         name = f"{split}_dataloader.dataset"
         root = cfg.get(f"{split}_dataloader", {}).get("dataset")
-        datasets += [(split, leaf) for leaf in _leaves(root, name) if _reads_coco(leaf, name)]
+        scope = cfg.get("default_scope") or "mmdet"
+        datasets += [(split, leaf) for leaf in _leaves(root, name) if _reads_coco(leaf, name, scope)]
     _check_presence(cfg, datasets)
     checked = set()
     for split, dataset in datasets:
@@ -60,10 +61,10 @@ def _leaves(dataset: Any, name: str) -> Iterator[Any]:
         yield from _leaves(child, name)
 
 
-def _reads_coco(dataset: Any, name: str) -> bool:
+def _reads_coco(dataset: Any, name: str, scope: str) -> bool:
     """Tell whether a data set reads its files as mmdet's ``CocoDataset`` does, and has names for them."""
     # mmdet is imported here because a missing file should be reported without waiting for it.
-    if dataset["type"] != "CocoDataset" and not _is_coco_class(dataset["type"], name):
+    if dataset["type"] != "CocoDataset" and not _is_coco_class(dataset["type"], name, scope):
         return False
     if not isinstance(dataset.get("ann_file"), str) or not dataset["ann_file"]:
         raise BadInputError(f"{name}.ann_file is {dataset.get('ann_file')!r}, expected the annotation file's path")
@@ -80,11 +81,11 @@ def _is_dict_or_none(spec: Any, key: str) -> bool:
     return isinstance(spec.get(key), dict | None)
 
 
-def _is_coco_class(kind: Any, name: str) -> bool:
+def _is_coco_class(kind: Any, name: str, scope: str) -> bool:
     from mmdet.datasets import CocoDataset
     from mmengine.registry import DATASETS
 
-    with DATASETS.switch_scope_and_registry("mmdet") as registry:
+    with DATASETS.switch_scope_and_registry(scope) as registry:
         cls = registry.get(kind) if isinstance(kind, str) else kind
         if cls is None:
             raise BadInputError(f"{name}.type={kind!r} is not registered; {near_names(kind, registry.module_dict)}")

@@ -120,6 +120,16 @@ def test_a_whole_picture_with_bytes_behind_its_end_passes(tmp_path):
     check_data(config(tmp_path), ("train",))
 
 
+def test_a_data_set_of_another_library_is_left_to_itself():
+    cfg = Config(dict(default_scope="mmseg", train_dataloader=dict(dataset=dict(type="ADE20KDataset", data_root="x"))))
+    check_data(cfg, ("train",))
+
+
+def test_a_misspelt_data_set_gets_near_names_of_its_library():
+    cfg = Config(dict(default_scope="mmseg", train_dataloader=dict(dataset=dict(type="ADE2OKDataset", data_root="x"))))
+    assert "'ADE2OKDataset' is not registered; did you mean 'ADE20KDataset'" in message(cfg)
+
+
 def test_a_relative_annotation_path_is_found_under_the_root(tmp_path, monkeypatch):
     write_coco(tmp_path / "set")
     monkeypatch.chdir(tmp_path)
