@@ -69,7 +69,8 @@ class MeanOutput(BaseMetric):
 class Diary(Hook):
     """Writes every loss and every metric, to the last bit."""
 
-    priority = "VERY_LOW"
+    # Before the checkpoint: a line that a kill makes be written again does no harm, a lost one does.
+    priority = "LOW"
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.write(runner, "losses.txt", f"{runner.iter} {outputs['loss'].item().hex()} {data_batch['index'].tolist()}")

@@ -4,6 +4,7 @@ A ``.pth`` file is a pickle, and a pickle can call any function. torch's ``weigh
 a list; the list here holds what MMEngine's own checkpoints need (the log's history, numpy's arrays) and nothing else.
 """
 
+import _codecs
 import functools
 import importlib
 import os
@@ -57,6 +58,7 @@ def _safe_globals() -> list[Any]:
         *(_known_as(maker, name) for name, maker in zip(names, makers * 2, strict=True)),
         np.ndarray,
         np.dtype,
+        _codecs.encode,  # bytes of numpy's scalars; newer versions of torch have it on their own list
         *{type(np.dtype(name)) for name in ("bool", "int32", "int64", "uint8", "uint32", "float32", "float64")},
     ]
 

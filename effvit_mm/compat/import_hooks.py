@@ -18,10 +18,12 @@ ModuleCallback = Callable[[ModuleType], None]
 def find_spec_elsewhere(
     asking: MetaPathFinder, name: str, path: Sequence[str] | None, target: ModuleType | None = None
 ) -> ModuleSpec | None:
-    """Find a module by every other finder on ``sys.meta_path``.
+    """Find a module by the finders behind the caller on ``sys.meta_path``.
+
+    Only those: two finders that wait for the same module would otherwise ask each other without end.
 
     Args:
-        asking: The finder to pass over, which is the caller.
+        asking: The caller.
         name: The full name of the module.
         path: The ``__path__`` of its parent package, or None at top level.
         target: The module being reloaded, if any.
@@ -29,8 +31,9 @@ def find_spec_elsewhere(
     Returns:
         The first specification found, or None.
     """
-    for finder in sys.meta_path:
-        if finder is asking or not hasattr(finder, "find_spec"):
+    place = sys.meta_path.index(asking) + 1 if asking in sys.meta_path else 0
+    for finder in sys.meta_path[place:]:
+        if not hasattr(finder, "find_spec"):
             continue
         spec = finder.find_spec(name, path, target)
         if spec is not None:

@@ -90,6 +90,8 @@ def test_norm_eval_keeps_batch_norms_in_evaluation_during_training():
     assert backbones[False].stages[0].blocks[0].mixer.training
 
 
+# torch 2.4 warns of how MMEngine calls torch.load.
+@pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")
 def test_pretrained_weights_replace_our_initialisation(tmp_path):
     teacher, file = Pyramid(**SMALL), tmp_path / "weights.pth"
     torch.save(teacher.state_dict(), file)
