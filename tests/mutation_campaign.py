@@ -11,6 +11,7 @@ Everything is imported once; each case is a fork of that process, in a folder an
 
 import argparse
 import copy
+import faulthandler
 import hashlib
 import importlib
 import os
@@ -26,6 +27,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import torch
 from mutations import MUTATIONS, Case
 from rich.console import Console
@@ -112,7 +114,7 @@ def make_base(folder):
     shutil.copytree(scenes / "coco", base / "data")
     case = Case(base, config, random.Random(0), "train")
     write_config(case)
-    status, seconds = wait(start(case, base / "base.log"), 300)
+    status, seconds = wait(start(case, base / "base.log", 300), 300)
     if status != 0:
         raise SystemExit(f"the undamaged run failed:\n{(base / 'base.log').read_text()}")
     for path in (base / "run").iterdir():
@@ -122,8 +124,8 @@ def make_base(folder):
     return base, config, seconds
 
 
-def start(case, log):
-    """Run the tool of a case in a process of its own; its output goes to ``log``."""
+def start(case, log, patience):
+    """Run the tool of a case in a process of its own; its output goes to ``log``, and where it is, before it hangs."""
     process = os.fork()
     if process:
         return process
@@ -134,6 +136,7 @@ def start(case, log):
         with log.open("w") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
+        faulthandler.dump_traceback_later(0.9 * patience, exit=False)
         status = run(case)
     except BaseException:  # whatever it is, it is what the campaign looks for
         traceback.print_exc()
@@ -215,12 +218,13 @@ def is_whole(checkpoint):
 def find_fault(case, expected, status, output):
     """What is wrong with how a case ended, or an empty string."""
     if status is None:
-        return "hung"
+        # The last frame of the dump, which lists the innermost first.
+        return "hung" + "".join(re.findall(r"most recent call first\):\n(.*)", output)[-1:])
     if status not in (0, REFUSED) or "Traceback (most recent call last)" in output:
         return f"crashed: {(output.strip().splitlines() or ['without a word'])[-1]}"
     if status == 0:
         return "worked, but should have been refused" if expected == "refuse" else ""
-    message = output[output.rindex("error: ") :]
+    message = re.split(r"^(?=error: )", output, flags=re.MULTILINE)[-1]
     if expected == "work":
         return f"refused, though legal: {message}"
     if not any(name in message for name in case.names):
@@ -235,7 +239,7 @@ def run_case(name, seed, base, config, folder, seconds):
     case = prepare(name, seed, base, config, folder)
     before, was_whole = fingerprints(folder), is_whole(case.checkpoint)
     log = folder / "case.log"
-    status, took = wait(start(case, log), seconds)
+    status, took = wait(start(case, log, seconds), seconds)
     output = log.read_text(errors="replace")
     fault = find_fault(case, MUTATIONS[name].expected, status, output)
     after = fingerprints(folder)
@@ -289,6 +293,7 @@ def main():
     importlib.import_module("mmdet.visualization")
     # A fork of a process with threads may wait for ever for one that it does not have.
     torch.set_num_threads(1)
+    cv2.setNumThreads(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base, config, _ = make_base(folder)

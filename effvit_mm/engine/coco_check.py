@@ -31,11 +31,12 @@ EXPECTED = {
 }
 
 
-def read_coco(file: Path) -> dict[str, Any]:
+def read_coco(file: Path, *, annotated: bool = True) -> dict[str, Any]:
     """Read an annotation file as the data sets will: UTF-8, one object with three lists of complete entries.
 
     Args:
         file: The annotation file.
+        annotated: Whether it has to have the list of annotations, which those of COCO's test pictures lack.
 
     Returns:
         Its content.
@@ -45,6 +46,8 @@ def read_coco(file: Path) -> dict[str, Any]:
             a value in it that cannot be one.
     """
     content = _read_json(file)
+    if isinstance(content, dict) and not annotated:
+        content.setdefault("annotations", [])
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in NEEDED):
         keys = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise BadInputError(

@@ -26,7 +26,7 @@ NEEDED = {
 }
 # Text that looks like a number is one that was quoted, except where text is what is meant.
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-TEXTS = {"metainfo", "prefix", "name", "version"}
+TEXT = re.compile(r"metainfo|.*(type|version|name|prefix|suffix|mode|file|path|root|tmpl)")
 
 
 def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -48,9 +48,10 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
         _check(cfg.train_cfg, "train_cfg", "type", lambda value: isinstance(value, str | type), "a loop's name")
         _check_number(cfg.train_cfg, "train_cfg", "max_epochs", 1)
         _check_number(cfg.train_cfg, "train_cfg", "max_iters", 1)
-        _check_number(cfg.train_cfg, "train_cfg", "val_interval", 1)
+        _check(cfg.train_cfg, "train_cfg", "val_interval", _is_interval, "a whole number of at least 1")
         _check_optimizer(cfg.optim_wrapper)
-    for section in ("model", "optim_wrapper", "param_scheduler", *(name for split in splits for name in NEEDED[split])):
+    sections = ("model", "optim_wrapper", "param_scheduler", "default_hooks", "custom_hooks", "log_processor")
+    for section in (*sections, *(name for split in splits for name in NEEDED[split])):
         _check_values(section, cfg.get(section))
 
 
@@ -121,7 +122,7 @@ def _check_sections(cfg: Config, split: str) -> None:
         )
     if not isinstance(loader.get("sampler"), dict):
         raise BadInputError(f"{name}.sampler is {_short(loader.get('sampler'))}, expected dict(type='DefaultSampler')")
-    _check_number(loader, name, "batch_size", 1, needed=True)
+    _check_number(loader, name, "batch_size", 1, needed=bool(loader.get("batch_sampler")))
     _check_number(loader, name, "num_workers", 0)
     if loader.get("persistent_workers") and not loader.get("num_workers"):
         raise BadInputError(f"{name}.persistent_workers=True needs num_workers of at least 1; set it to False")
@@ -178,12 +179,17 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield path, value
         return
     for key, child in items:
-        if key not in TEXTS:
+        if not TEXT.fullmatch(str(key)):
             yield from _leaves(f"{path}.{key}", child)
 
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_interval(value: Any) -> bool:
+    # Computed from the size of a data set it may be 500.0.
+    return _is_finite(value) and value >= 1 and value == int(value)
 
 
 def _is_finite(value: Any) -> bool:

@@ -133,11 +133,14 @@ def _evaluators(cfg: Config, split: str) -> list[Any]:
 
 def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> None:
     file = _path(dataset, dataset["ann_file"])
-    content = read_coco(file)
+    # Predictions that are only written to a file are compared with nothing.
+    compared = not evaluators or not all(evaluator.get("format_only") for evaluator in evaluators)
+    content = read_coco(file, annotated=compared)
     ids = _check_classes(split, dataset, file, content)
-    _check_use(split, dataset, file, content, ids)
+    if compared:
+        _check_use(split, dataset, file, content, ids)
     for evaluator in evaluators:
-        if evaluator.get("ann_file"):
+        if evaluator.get("ann_file") and not evaluator.get("format_only"):
             _check_evaluator(split, evaluator, file, content, ids)
     check_pictures(_pictures(dataset), content["images"], file)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import cv2
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -25,7 +26,10 @@ from effvit_mm.errors import BadInputError, MendableError
 from effvit_mm.registry import near_names
 
 # What wrong values raise; memory, files, interrupts and everything else is none of a config's business.
-EXPLAINED = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError)
+EXPLAINED = (
+    *(TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError),
+    *(RuntimeError, cv2.error),
+)
 OURS = str(Path(__file__).parents[1])
 # Methods of MMEngine's Runner that read one section of the config without building a class from it.
 SECTIONS = {
@@ -66,7 +70,7 @@ def explained(cfg: Config) -> Iterator[None]:
         if plain == str(error):
             raise
         raise type(error)(plain) from error
-    except (*EXPLAINED, RuntimeError) as error:
+    except EXPLAINED as error:
         message = _explain(error, [frame for frame, _ in traceback.walk_tb(error.__traceback__)], cfg)
         if message is None:
             raise
@@ -90,6 +94,13 @@ def _explain(error: Exception, frames: list[FrameType], cfg: Config) -> str | No
         return f"picture {unread[1]} cannot be decoded; fetch it again, or take its entry out of the annotation file"
     if _is_a_bug_of_ours(error, frames) or isinstance(error, torch.OutOfMemoryError):
         return None
+    transform = next((frame for frame in reversed(frames) if _is_transform(frame)), None)
+    if transform is not None:
+        name = type(transform.f_locals["self"]).__name__
+        return (
+            f"picture {transform.f_locals['results']['img_path']} and its annotations break the transform {name} "
+            f"({_kind(error)}{said.strip()}; {_place(frames)}): correct them, or the transform's values in the pipeline"
+        )
     lacking = _lacking_key(error, frames, cfg)
     if lacking:
         return lacking
@@ -98,12 +109,16 @@ def _explain(error: Exception, frames: list[FrameType], cfg: Config) -> str | No
             f"{cfg.load_from} cannot be resumed under this config ({_kind(error)}{said}); resume with the config that "
             f"wrote it, or take its weights alone: load_from={str(cfg.load_from)!r} without --resume"
         )
-    built = next((frame for frame in reversed(frames) if frame.f_code is build_from_cfg.__code__), None)
-    if built is not None:
-        return _explain_building(error, said, frames, built, cfg)
     for frame in reversed(frames):
-        section = SECTIONS.get(frame.f_code.co_name)
-        if section and _is_runners(frame):
+        if frame.f_code is build_from_cfg.__code__:
+            return _explain_building(error, said, frames, frame, cfg)
+        if not _is_runners(frame):
+            continue
+        if frame.f_code.co_name == "build_dataloader":
+            section = path_of(cfg, frame.f_locals["dataloader"])
+            return f"{section} cannot be built ({_kind(error)}{said}); correct its arguments"
+        if frame.f_code.co_name in SECTIONS:
+            section = SECTIONS[frame.f_code.co_name]
             value = _short(cfg.get(section))
             return f"{section} is {value} and cannot be used ({_kind(error)}{said}); correct or remove it"
     return _explain_first_batch(error, said, frames, cfg)
@@ -221,6 +236,11 @@ def _is_a_bug_of_ours(error: Exception, frames: list[FrameType]) -> bool:
     # The training loop is built in a line of ours, from the config's arguments.
     ours = frames[-1].f_code.co_filename.startswith(OURS) and frames[-1].f_code.co_name != "build_train_loop"
     return ours and type(error) is not ValueError
+
+
+def _is_transform(frame: FrameType) -> bool:
+    results = frame.f_locals.get("results")
+    return isinstance(results, dict) and "img_path" in results and "self" in frame.f_locals
 
 
 def _is_runners(frame: FrameType) -> bool:

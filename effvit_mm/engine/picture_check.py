@@ -73,7 +73,7 @@ def _problem_of(folder: Path, image: dict[str, Any]) -> str:
     except FileNotFoundError:
         return "missing"
     except (OSError, SyntaxError, ValueError) as error:
-        return f"torn or no picture: {error}"
+        return f"torn or no picture: {str(error)[:200]}"
     if size != (height, width):
         return f"is {size[0]} x {size[1]} pixels (H x W), its entry says {height} x {width}"
     return ""

@@ -154,3 +154,14 @@ def test_an_evaluators_file_of_other_pictures_is_refused(tmp_path):
     cfg.val_evaluator = dict(type="CocoMetric", ann_file=str(tmp_path / "other/boxes.json"))
     with pytest.raises(BadInputError, match=r"val_evaluator.ann_file .* lacks 2 of the 3 pictures"):
         check_data(cfg, ("val",))
+
+
+def test_pictures_without_annotations_are_enough_to_write_predictions(tmp_path):
+    file = changed(tmp_path, lambda content: content.pop("annotations"))
+    cfg = coco_config(tmp_path)
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_evaluator = dict(type="CocoMetric", ann_file=str(file), format_only=True)
+    check_data(cfg, ("test",))
+    cfg.test_evaluator.format_only = False
+    with pytest.raises(BadInputError, match="expected an object with the lists"):
+        check_data(cfg, ("test",))
