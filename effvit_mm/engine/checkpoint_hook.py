@@ -25,8 +25,9 @@ class KeepingCheckpointHook(CheckpointHook):
         num_kept, self.max_keep_ckpts = self.max_keep_ckpts, -1
         kept = [kept_step for kept_step in getattr(self, "keep_ckpt_ids", ()) if kept_step != step] + [step]
         if num_kept > 0:
-            # The checkpoint itself must list what lies beside it: a resumed run goes on from this list.
-            runner.message_hub.update_info("keep_ckpt_ids", kept[-num_kept:])
+            # The checkpoint itself lists what lies beside it while it is written, the one about to go included: a run
+            # that is killed before removing that one does so when it is resumed (MMEngine trims the list it finds).
+            runner.message_hub.update_info("keep_ckpt_ids", kept[-num_kept - 1 :])
         try:
             super()._save_checkpoint_with_step(runner, step, meta)
         finally:
@@ -36,6 +37,7 @@ class KeepingCheckpointHook(CheckpointHook):
             self.keep_ckpt_ids.extend(kept[-num_kept:])
             for old in kept[:-num_kept] if is_main_process() else ():
                 Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)
+            runner.message_hub.update_info("keep_ckpt_ids", kept[-num_kept:])
 
 
 def _drop_functions(states: Any) -> None:
