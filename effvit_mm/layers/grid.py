@@ -5,6 +5,8 @@ M anchors or kept tokens. ``tokens`` is ``(B, N, C)`` in raster order, ``fmap`` 
 ``(H, W)`` counted in tokens.
 """
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Grid = tuple[int, int]
@@ -36,3 +38,17 @@ def tokens_to_map(tokens: Tensor, grid: Grid) -> Tensor:
 def map_to_tokens(fmap: Tensor) -> Tensor:
     """Flatten a map ``(B, C, H, W)`` into tokens ``(B, H * W, C)`` in raster order; a view for channels-last maps."""
     return fmap.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def pad_to_multiple(fmap: Tensor, multiple: int) -> Tensor:
+    """Zero-pad a map ``(B, C, H, W)`` at the bottom and right, so that ``multiple`` divides its height and width."""
+    bottom, right = ((size + multiple - 1) // multiple * multiple - size for size in fmap.shape[-2:])
+    # An exported graph pads by whatever its input needs: a branch here would tie it to even or odd sizes.
+    return F.pad(fmap, (0, right, 0, bottom)) if is_exporting() or bottom or right else fmap
+
+
+def is_exporting() -> bool:
+    """Say whether the network is being written out for another runtime."""
+    # torch before 2.7 does not tell exporting from compiling.
+    exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+    return torch.onnx.is_in_onnx_export() or exporting()
