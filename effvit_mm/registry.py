@@ -8,10 +8,23 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from mmengine.registry import HOOKS, MODELS, Registry
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS, VISUALIZERS, Registry
 from torch import nn
 
-__all__ = ["BACKBONES", "HOOKS", "MLPS", "MODELS", "TOKEN_MERGERS", "TOKEN_MIXERS", "build_mechanism", "near_names"]
+__all__ = [
+    "BACKBONES",
+    "DATASETS",
+    "HOOKS",
+    "METRICS",
+    "MLPS",
+    "MODELS",
+    "TOKEN_MERGERS",
+    "TOKEN_MIXERS",
+    "TRANSFORMS",
+    "VISUALIZERS",
+    "build_mechanism",
+    "near_names",
+]
 
 TOKEN_MIXERS = Registry("token mixer")
 TOKEN_MERGERS = Registry("token merger")

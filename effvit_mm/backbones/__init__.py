@@ -1,7 +1,23 @@
 """How stages are put together: one assembly, and the papers' tables of choices over it."""
 
+from effvit_mm.backbones.anchor_deit import AnchorDeiT
 from effvit_mm.backbones.anchorformer import AnchorFormer
-from effvit_mm.backbones.factory import create_backbone, list_backbones
+from effvit_mm.backbones.classifier import Classifier
+from effvit_mm.backbones.deit import DeiT
+from effvit_mm.backbones.factory import create_backbone, create_classifier, list_backbones
+from effvit_mm.backbones.lit import LIT
+from effvit_mm.backbones.plain import Plain
 from effvit_mm.backbones.pyramid import Pyramid
 
-__all__ = ["AnchorFormer", "Pyramid", "create_backbone", "list_backbones"]
+__all__ = [
+    "LIT",
+    "AnchorDeiT",
+    "AnchorFormer",
+    "Classifier",
+    "DeiT",
+    "Plain",
+    "Pyramid",
+    "create_backbone",
+    "create_classifier",
+    "list_backbones",
+]

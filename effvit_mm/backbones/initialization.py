@@ -8,20 +8,22 @@ from torch import nn
 def initialize_weights(network: nn.Module) -> None:
     """Draw every weight of a network, buffers of norms included.
 
-    A layer with weights of its own (anchors, bias tables, ...) draws them in ``reset_parameters()``; the projections
-    are drawn here, whatever layer they sit in: Linear from a normal of std 0.02 cut at two units, convolutions from a
-    normal of std ``sqrt(2 / fan_out)``, biases 0, norms 1 and 0.
+    Projections are drawn here, whatever layer they sit in: Linear from a normal of std 0.02 cut at two units,
+    convolutions from a normal of std ``sqrt(2 / fan_out)``, biases 0, norms 1 and 0. Then each layer has the last word:
+    what it sets in ``reset_parameters()`` (anchors, bias tables, offsets that start at 0, ...) stays.
 
     Reference:
         Wang et al., "PVT v2", 2022 (the released code's rule).
     """
+    layers = [module for module in network.modules() if not isinstance(module, nn.Linear | nn.Conv2d)]
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
         elif isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
             nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-        elif callable(reset := getattr(module, "reset_parameters", None)):
-            reset()
         if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
             nn.init.zeros_(module.bias)
+    for layer in layers:
+        if callable(reset := getattr(layer, "reset_parameters", None)):
+            reset()

@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypedDict, cast
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from effvit_mm.backbones import mechanisms  # noqa: F401  (registers the names that the choices below are made by)
+from effvit_mm.backbones.dense_backbone import DenseBackbone
 from effvit_mm.backbones.initialization import initialize_weights
-from effvit_mm.layers import Block, tokens_to_map
+from effvit_mm.backbones.stage import Stage
+from effvit_mm.layers import AbsolutePositions, Block, Grid, PrefixTokens, tokens_to_map
 from effvit_mm.registry import MLPS, TOKEN_MERGERS, TOKEN_MIXERS, build_mechanism, near_names, register_backbone
 
 Spec = str | Mapping[str, Any]
 """A mechanism: its name, or a dict of ``type`` and options."""
 
 STAGE_STRIDES = (4, 2, 2, 2)
+STRIDES = (4, 8, 16, 32)
 
 
 class PyramidSizes(TypedDict):
@@ -43,35 +44,19 @@ class PyramidOptions(TypedDict, total=False):
     drop_path_rate: float
     mlps: Spec | Sequence[Spec]
     mergers: Spec | Sequence[Spec]
+    positions: Sequence[Grid | None] | None
+    class_token: bool
+    norm_eps: float
     out_indices: Sequence[int]
+    output_norms: Sequence[int] | None
     frozen_stages: int
     norm_eval: bool
     with_cp: bool
     init_cfg: dict | list[dict] | None
 
 
-class Stage(nn.Module):
-    """Merge the places of a map into tokens, then mix them block by block."""
-
-    def __init__(self, merger: nn.Module, blocks: Sequence[nn.Module], *, with_cp: bool) -> None:
-        super().__init__()
-        self.merger = merger
-        self.blocks = nn.ModuleList(blocks)
-        self.with_cp = with_cp
-
-    def forward(self, fmap: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Turn a map ``(B, C_in, H, W)`` into tokens ``(B, N, C)`` and their grid."""
-        tokens, grid = self.merger(fmap)
-        for block in self.blocks:
-            if self.with_cp and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, grid, use_reentrant=False)
-            else:
-                tokens = block(tokens, grid)
-        return tokens, grid
-
-
 @register_backbone("pyramid")
-class Pyramid(BaseModule):
+class Pyramid(DenseBackbone):
     """A four-stage pyramid with any token mixer; with its defaults, the dense yardstick (softmax attention everywhere).
 
     Sizes come from the table ``variants``; each can be overridden. Values for each stage are sequences of four.
@@ -87,8 +72,12 @@ class Pyramid(BaseModule):
             options, or None for blocks that are an MLP only.
         mlps: Channel mixer, by a name of ``MLPS``.
         mergers: Token merging in front of a stage (the first is the stem), by a name of ``TOKEN_MERGERS``.
-        out_indices: Stages whose maps are returned. Only these have an output norm, and no stage behind the last of
-            them is built.
+        positions: Grid of a learned table of absolute positions for each stage (resized to any other grid), or None.
+        class_token: For classification: a learned token joins the last stage, and what is returned in place of its map
+            is that token, ``(B, C)``; needs ``out_indices=(3,)``.
+        norm_eps: Epsilon of the LayerNorms of blocks and outputs.
+        out_indices: Stages whose maps are returned. No stage behind the last of them is built.
+        output_norms: Stages whose returned map passes a LayerNorm; None for every one that is returned.
         frozen_stages: How many stages are frozen, their mergers and output norms included; 0 freezes the stem's merger
             alone, -1 nothing.
         norm_eval: Keep BatchNorms, where a mechanism has some, in evaluation mode during training.
@@ -107,7 +96,8 @@ class Pyramid(BaseModule):
         strides: Their strides in pixels.
 
     Raises:
-        ValueError: If a name is unknown, a sequence has not four values, or a number is out of range.
+        ValueError: If a name is unknown, a sequence has not four values, a number is out of range, or pictures are not
+            ``(B, 3, H, W)`` of the least size.
 
     Reference:
         Wang et al., "PVT v2", 2022, for the assembly; the variants have the sizes of ``anchorformer_t`` and ``_s``, so
@@ -146,97 +136,107 @@ class Pyramid(BaseModule):
         mixers: Spec | Sequence[Spec | None] | None = "self",
         mlps: Spec | Sequence[Spec] = "mix",
         mergers: Spec | Sequence[Spec] = "overlapping",
+        positions: Sequence[Grid | None] | None = None,
+        class_token: bool = False,
+        norm_eps: float = 1e-6,
         out_indices: Sequence[int] = (0, 1, 2, 3),
+        output_norms: Sequence[int] | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        if variant not in self.variants:
-            raise ValueError(
-                f"unknown variant {variant!r} of {type(self).__name__}; {near_names(variant, self.variants)}"
-            )
-        sizes = self.variants[variant]
+        super().__init__(out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, init_cfg=init_cfg)
+        sizes = self.sizes(variant)
         channels = _per_stage("channels", channels or sizes["channels"])
         depths = _per_stage("depths", depths or sizes["depths"])
         num_heads = _per_stage("num_heads", num_heads or sizes["num_heads"])
         mlp_ratios = _per_stage("mlp_ratios", mlp_ratios or sizes["mlp_ratios"])
         mixers, mlps, mergers = _per_stage("mixers", mixers), _per_stage("mlps", mlps), _per_stage("mergers", mergers)
+        grids = _per_stage("positions", positions)
         drop_path_rate = sizes["drop_path_rate"] if drop_path_rate is None else drop_path_rate
-        self.out_indices = _checked_out_indices(out_indices)
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f"drop_path_rate={drop_path_rate} must be at least 0 and below 1")
-        if not -1 <= frozen_stages <= 4:
-            raise ValueError(f"frozen_stages={frozen_stages} must be -1 (none), 0 (the stem) or 1 to 4 stages")
+        if class_token and self.out_indices != (3,):
+            raise ValueError(
+                f"class_token=True returns the last stage's token only; out_indices={out_indices} must be (3,)"
+            )
 
-        all_strides = (4, 8, 16, 32)
         self.channels = tuple(channels[i] for i in self.out_indices)
-        self.strides = tuple(all_strides[i] for i in self.out_indices)
-        self.min_size = all_strides[self.out_indices[-1]]
-        self.frozen_stages = frozen_stages
-        self.norm_eval = norm_eval
+        self.strides = tuple(STRIDES[i] for i in self.out_indices)
+        self.min_size = STRIDES[self.out_indices[-1]]
+        self.class_token = class_token
 
         drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
         self.stages = nn.ModuleList()
         for i in range(self.out_indices[-1] + 1):
             in_dim, dim = (3, *channels)[i], channels[i]
-            merger = build_mechanism(TOKEN_MERGERS, mergers[i], in_dim, dim, stride=STAGE_STRIDES[i])
+            prefix = PrefixTokens(dim) if class_token and i == 3 else None
             blocks = [
                 Block(
                     dim,
                     None if mixers[i] is None else build_mechanism(TOKEN_MIXERS, mixers[i], dim, num_heads[i]),
                     build_mechanism(MLPS, mlps[i], dim, mlp_ratios[i] * dim),
                     drop_path=next(drop_paths),
+                    norm_eps=norm_eps,
                 )
                 for _ in range(depths[i])
             ]
-            self.stages.append(Stage(merger, blocks, with_cp=with_cp))
-        self.norms = nn.ModuleDict({str(i): nn.LayerNorm(channels[i], eps=1e-6) for i in self.out_indices})
+            self.stages.append(
+                Stage(
+                    build_mechanism(TOKEN_MERGERS, mergers[i], in_dim, dim, stride=STAGE_STRIDES[i]),
+                    blocks,
+                    prefix=prefix,
+                    positions=grids[i] and AbsolutePositions(dim, grids[i], num_prefix=1 if prefix else 0),
+                    with_cp=with_cp,
+                )
+            )
+        normed = self.out_indices if output_norms is None else self._levels("output_norms", output_norms)
+        self.norms = nn.ModuleDict(
+            {str(i): nn.LayerNorm(channels[i], eps=norm_eps) for i in self.out_indices if i in normed}
+        )
         initialize_weights(self)
-        self._freeze()
+        self.freeze()
 
-    def init_weights(self) -> None:
-        """Draw every weight anew, then apply ``init_cfg`` (MMEngine calls this once before training)."""
-        initialize_weights(self)
-        super().init_weights()
+    @classmethod
+    def sizes(cls, variant: str) -> PyramidSizes:
+        """Return a row of ``variants``.
 
-    def train(self, mode: bool = True) -> "Pyramid":
-        """Switch to training or evaluation; frozen stages, and BatchNorms under ``norm_eval``, stay in evaluation."""
-        super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
-        if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
+        Raises:
+            ValueError: If there is none of that name.
+        """
+        if variant not in cls.variants:
+            raise ValueError(f"unknown variant {variant!r} of {cls.__name__}; {near_names(variant, cls.variants)}")
+        return cls.variants[variant]
+
+    @classmethod
+    def classifier_options(cls, variant: str) -> dict[str, Any]:
+        """Return the arguments with which a variant feeds a classifier: its last map alone, normed."""
+        return dict(out_indices=(3,))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the pyramid of maps of pictures ``(B, 3, H, W)``."""
-        if min(x.shape[-2:]) < self.min_size:
-            raise ValueError(
-                f"a picture of {x.shape[-2]} x {x.shape[-1]} pixels (H x W) is smaller than the largest stride "
-                f"{self.min_size}; resize or pad it to at least {self.min_size} pixels a side, or leave deep stages "
-                f"out of out_indices={self.out_indices}"
-            )
-        maps = []
+        """Compute the pyramid of maps of pictures ``(B, 3, H, W)``; with ``class_token``, that token ``(B, C)``."""
+        self.check_pictures(x)
+        outputs = []
         for i, stage in enumerate(self.stages):
             tokens, grid = stage(x)
             if i in self.out_indices:
-                maps.append(tokens_to_map(self.norms[str(i)](tokens), grid))
-            x = tokens_to_map(tokens, grid)
-        return tuple(maps)
+                outputs.append(self._output(i, tokens, grid))
+            if i + 1 < len(self.stages):
+                x = tokens_to_map(tokens, grid)
+        return tuple(outputs)
 
-    def _frozen_modules(self) -> list[nn.Module]:
+    def frozen_modules(self) -> list[nn.Module]:
+        """Return what ``frozen_stages`` freezes: the stem's merger (0), or stages with their output norms."""
         if self.frozen_stages == 0:
             return [cast(Stage, self.stages[0]).merger]
         frozen = max(self.frozen_stages, 0)
         return [*self.stages[:frozen], *(norm for i, norm in self.norms.items() if int(i) < frozen)]
 
-    def _freeze(self) -> None:
-        for module in self._frozen_modules():
-            module.eval().requires_grad_(False)
+    def _output(self, level: int, tokens: Tensor, grid: Grid) -> Tensor:
+        if str(level) in self.norms:
+            tokens = self.norms[str(level)](tokens)
+        return tokens[:, 0] if self.class_token else tokens_to_map(tokens, grid)
 
 
 def _per_stage(argument: str, value: Any) -> tuple:
@@ -246,10 +246,3 @@ def _per_stage(argument: str, value: Any) -> tuple:
     if len(value) != 4:
         raise ValueError(f"{argument}={value!r} has {len(value)} values; give one for each of the 4 stages")
     return tuple(value)
-
-
-def _checked_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
-    indices = tuple(out_indices)
-    if not indices or list(indices) != sorted(set(indices)) or not set(indices) <= {0, 1, 2, 3}:
-        raise ValueError(f"out_indices={indices} must be stages out of (0, 1, 2, 3), at least one, in rising order")
-    return indices

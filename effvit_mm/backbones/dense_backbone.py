@@ -1,0 +1,108 @@
+"""What every backbone promises to OpenMMLab: freezing, norms kept in evaluation, initialisation, sizes it takes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TypeVar
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from effvit_mm.backbones.initialization import initialize_weights
+
+Self = TypeVar("Self", bound="DenseBackbone")
+
+
+class DenseBackbone(BaseModule, ABC):
+    """A network from pictures to a tuple of maps; a subclass says what it is made of.
+
+    Args:
+        out_indices: Levels that are returned, in rising order.
+        frozen_stages: How many stages are frozen; 0 freezes the stem alone, -1 nothing.
+        norm_eval: Keep BatchNorms in evaluation mode during training.
+        init_cfg: MMEngine's initialisation, applied after our own.
+
+    Attributes:
+        channels: Channels of the returned maps, aligned with ``out_indices``.
+        strides: Their strides in pixels.
+        min_size: The least height and width of a picture, in pixels.
+
+    Raises:
+        ValueError: If ``out_indices`` or ``frozen_stages`` is out of range.
+    """
+
+    num_stages = 4
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    min_size: int
+
+    def __init__(
+        self,
+        *,
+        out_indices: Sequence[int],
+        frozen_stages: int,
+        norm_eval: bool,
+        init_cfg: dict | list[dict] | None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.out_indices = self._levels("out_indices", out_indices)
+        if not self.out_indices:
+            raise ValueError(f"out_indices={out_indices!r} is empty; name at least one of the stages 0 to 3")
+        if not -1 <= frozen_stages <= self.num_stages:
+            raise ValueError(
+                f"frozen_stages={frozen_stages} must be -1 (none), 0 (the stem) or 1 to {self.num_stages} stages"
+            )
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+    @abstractmethod
+    def frozen_modules(self) -> list[nn.Module]:
+        """Return the modules that ``frozen_stages`` takes out of training."""
+
+    def init_weights(self) -> None:
+        """Draw every weight anew, then apply ``init_cfg`` (MMEngine calls this once before training)."""
+        initialize_weights(self)
+        super().init_weights()
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; frozen stages, and BatchNorms under ``norm_eval``, stay in evaluation."""
+        super().train(mode)
+        for module in self.frozen_modules():
+            module.eval()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def freeze(self) -> None:
+        """Take the frozen modules out of training; a constructor's last step."""
+        for module in self.frozen_modules():
+            module.eval().requires_grad_(False)
+
+    def check_pictures(self, pictures: Tensor) -> None:
+        """Check that pictures are a batch of a size the network takes.
+
+        Raises:
+            ValueError: If they are not ``(B, 3, H, W)``, or smaller than the largest stride.
+        """
+        if pictures.ndim != 4 or pictures.shape[1] != 3:
+            raise ValueError(
+                f"a backbone takes pictures of shape (B, 3, H, W), got {tuple(pictures.shape)}; add the batch "
+                f"dimension of a single picture with x[None]"
+            )
+        if min(pictures.shape[-2:]) < self.min_size:
+            raise ValueError(
+                f"a picture of {pictures.shape[-2]} x {pictures.shape[-1]} pixels (H x W) is smaller than the largest "
+                f"stride {self.min_size}; resize or pad it to at least {self.min_size} pixels a side, or leave deep "
+                f"stages out of out_indices={self.out_indices}"
+            )
+
+    def _levels(self, argument: str, value: Sequence[int]) -> tuple[int, ...]:
+        """Check a choice of stages; it may be empty."""
+        known = tuple(range(self.num_stages))
+        levels = tuple(value) if isinstance(value, Sequence) else ()
+        if not isinstance(value, Sequence) or list(levels) != sorted(set(levels)) or not set(levels) <= set(known):
+            raise ValueError(
+                f"{argument}={value!r} must be stages out of {known}, in rising order, such as {known[1:]}"
+            )
+        return levels
