@@ -1,6 +1,5 @@
 """MMEngine's Runner for runs that get killed: exact to resume, whole checkpoints, and a console a person can read."""
 
-import errno
 import logging
 import os
 from pathlib import Path
@@ -15,9 +14,9 @@ from mmengine.runner import BaseLoop, Runner
 from torch import distributed, nn
 from torch.utils.data import DataLoader
 
+from effvit_mm.checkpoint import written_whole
 from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
 from effvit_mm.engine.seeding import place_samples
-from effvit_mm.errors import NotSavedError
 
 # Hundreds of lines at the start of every run; the log file and the dumped config hold them.
 FILE_ONLY = ("Config:\n", "Hooks will be executed", "\n" + "-" * 60 + "\nSystem environment:", "paramwise_options")
@@ -74,21 +73,9 @@ class ExactRunner(Runner):
         if "://" in str(out_dir):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
-        final, partial = Path(out_dir, filename), Path(out_dir, f".{filename}.partial")
-        try:
+        remedy = "Earlier checkpoints are as they were; make room (or give another --work-dir) and go on with --resume"
+        with written_whole(Path(out_dir, filename), remedy=remedy, active=is_main_process()) as partial:
             super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
-            if is_main_process():
-                _sync(partial)
-                partial.replace(final)
-                _sync(final.parent)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            cause = "the disk is full" if full else str(error)
-            raise NotSavedError(
-                f"{final} was not saved: {cause}. Earlier checkpoints are as they were; make room (or give another "
-                f"--work-dir) and go on with --resume"
-            ) from error
 
 
 def prepare_processes(cfg: Config) -> None:
@@ -104,12 +91,3 @@ def prepare_processes(cfg: Config) -> None:
         cfg.strategy.setdefault("model_wrapper", ConfigDict()).device_id = torch.device("cpu")
     else:
         cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

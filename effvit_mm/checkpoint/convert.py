@@ -1,0 +1,210 @@
+"""Released weights in the layout of this package, with an account of every name.
+
+A format is a function of :data:`KEY_MAPS` that renames; what it renames is then held against the network itself: a
+conversion either fits in every name and shape, or is refused.
+"""
+
+import argparse
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from effvit_mm.backbones import create_backbone, create_classifier
+from effvit_mm.backbones.initialization import initialize_weights
+from effvit_mm.checkpoint.anchor_deit_keys import rename_anchor_deit
+from effvit_mm.checkpoint.deit_keys import rename_deit
+from effvit_mm.checkpoint.key_map import KeyMap, Renamed
+from effvit_mm.checkpoint.lit_keys import rename_lit
+from effvit_mm.checkpoint.safe_load import load_safely
+from effvit_mm.errors import BadInputError
+from effvit_mm.registry import BACKBONES, near_names
+
+Task = Literal["classifier", "backbone"]
+
+KEY_MAPS: dict[str, KeyMap] = {"anchor_deit": rename_anchor_deit, "deit": rename_deit, "lit": rename_lit}
+"""The released formats, by family of backbones."""
+
+_DENSE_PARTS = ("norms", "pyramid")
+_WRAPPERS = ("state_dict", "model")
+
+
+@dataclass
+class ConversionReport:
+    """What became of every name.
+
+    Attributes:
+        matched: Names of the source, by ours, that fit.
+        dropped: Why a name of the source has no place in the network.
+        fresh: Our names that the source lacks and that start as in a new network: norms and resampling of dense maps.
+        missing: Our names that the source should have and does not.
+        unexpected: What the source has and the format does not know, or has in another shape, and how.
+    """
+
+    matched: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is missing or unexpected."""
+        return not self.missing and not self.unexpected
+
+
+class ConversionError(BadInputError):
+    """Weights that do not fit the network they are said to be of; ``report`` has every name."""
+
+    def __init__(self, message: str, report: ConversionReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class ConvertedWeights(OrderedDict[str, Tensor]):
+    """A state dict that loads with ``strict=True``, and what there is to know about it.
+
+    Attributes:
+        overrides: Constructor arguments of the network, beside its name, that these weights need.
+        report: What became of every name.
+    """
+
+    overrides: dict[str, Any]
+    report: ConversionReport
+
+
+def convert_state_dict(state_dict: Mapping[str, Any], name: str, task: Task = "classifier") -> ConvertedWeights:
+    """Turn released weights into those of :func:`create_classifier` or :func:`create_backbone`.
+
+    Args:
+        state_dict: What the released file holds: weights by name, bare, or under ``model`` or ``state_dict``; those of
+            a detector or segmenter have the prefix ``backbone.``.
+        name: One of :func:`effvit_mm.list_backbones` whose family has released weights, such as ``'lit_s'``.
+        task: ``'classifier'``, with the head; or ``'backbone'``, for dense prediction: what stands on its outputs
+            (norms, a simple pyramid) and the source lacks is added fresh, the same in each run, and reported.
+
+    Returns:
+        The weights; ``create_classifier(name, **weights.overrides).load_state_dict(weights)`` takes them, strictly.
+
+    Raises:
+        ConversionError: If a name is missing or unexpected, or a shape differs.
+        BadInputError: If ``name`` or ``task`` is unknown, or the file holds no weights.
+    """
+    if task not in ("classifier", "backbone"):
+        raise BadInputError(f"task={task!r} must be 'classifier' or 'backbone'")
+    key_map, variant = _find_key_map(name)
+    source = _unwrap(state_dict)
+    dense = any(key.startswith("backbone.") for key in source)
+    inside = {key.removeprefix("backbone."): value for key, value in source.items() if key.startswith("backbone.")}
+    renamed = key_map(inside if dense else source, variant, task)
+    report = ConversionReport(dropped=dict(renamed.dropped), unexpected=dict(renamed.unexpected))
+    if dense:
+        report.dropped.update({key: "not the backbone's" for key in source if not key.startswith("backbone.")})
+    weights = _fit(renamed, _network(name, task, renamed.overrides), task, report)
+    if not report.fits:
+        raise ConversionError(_refusal(name, task, report), report)
+    weights.overrides, weights.report = renamed.overrides, report
+    return weights
+
+
+def convert_file(source: str | Path, name: str, task: Task = "classifier") -> ConvertedWeights:
+    """Convert a file; as :func:`convert_state_dict`. Nothing the file brings along is run.
+
+    Raises:
+        BadInputError: As :func:`convert_state_dict`, or if the file is missing, cut off, or asks for code.
+    """
+    source = Path(source)
+    if not source.is_file():
+        raise BadInputError(f"{source} does not exist or is no file; give the path of a released .pth or .safetensors")
+    # The official training codes store their options beside the weights: plain values in these two containers.
+    torch.serialization.add_safe_globals([argparse.Namespace, _YacsNode])
+    return convert_state_dict(load_safely(source), name, task)
+
+
+def _find_key_map(name: str) -> tuple[KeyMap, str]:
+    known = {
+        f"{family}_{variant}": (key_map, variant)
+        for family, key_map in KEY_MAPS.items()
+        for variant in BACKBONES[family].variants
+    }
+    if name not in known:
+        raise BadInputError(f"no released weights are known for {name!r}; {near_names(name, known)}")
+    return known[name]
+
+
+def _unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    weights = {key.removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not weights:
+        held = ", ".join(map(str, list(content)[:6])) or "nothing"
+        raise BadInputError(f"it holds no weights by name (only {held}); give a file of released weights")
+    return weights
+
+
+def _network(name: str, task: Task, overrides: Mapping[str, Any]) -> nn.Module:
+    """Build the network without memory for its weights: its names and shapes are all that is asked for."""
+    create = create_classifier if task == "classifier" else create_backbone
+    with torch.device("meta"):
+        return create(name, **overrides)
+
+
+def _fit(renamed: Renamed, network: nn.Module, task: Task, report: ConversionReport) -> ConvertedWeights:
+    """Lay the renamed weights out in the network's order; what does not fit goes into the report."""
+    weights, fresh = ConvertedWeights(), _fresh_values(network) if task == "backbone" else {}
+    for ours, expected in network.state_dict().items():
+        if ours in renamed.weights:
+            theirs, value = renamed.weights[ours]
+            if value.shape != expected.shape:
+                report.unexpected[theirs] = f"has shape {_sizes(value)}, and {ours} has {_sizes(expected)}"
+                continue
+            report.matched[ours] = theirs
+            weights[ours] = value
+        elif ours in fresh:
+            report.fresh.append(ours)
+            weights[ours] = fresh[ours]
+        else:
+            report.missing.append(ours)
+    for ours in renamed.weights.keys() - network.state_dict().keys():
+        report.unexpected[renamed.weights[ours][0]] = f"the network has no {ours}"
+    return weights
+
+
+def _fresh_values(network: nn.Module) -> dict[str, Tensor]:
+    """Draw the parts that dense prediction adds to a released network."""
+    values = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for name in _DENSE_PARTS:
+            part = getattr(network, name, nn.Module()).to_empty(device="cpu")
+            initialize_weights(part)
+            values.update({f"{name}.{ours}": value for ours, value in part.state_dict().items()})
+    return values
+
+
+def _refusal(name: str, task: Task, report: ConversionReport) -> str:
+    examples = [f"lacks {ours}" for ours in report.missing[:3]]
+    examples += [f"{theirs} {why}" for theirs, why in list(report.unexpected.items())[:3]]
+    return (
+        f"these are no weights of the {task} {name}: {len(report.missing)} names missing, {len(report.unexpected)} "
+        f"unexpected:\n  " + "\n  ".join(examples) + "\ngive the variant and the task the file was released for"
+    )
+
+
+def _sizes(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "()"
+
+
+class _YacsNode:
+    """Reads a pickled node of yacs as the dict that it is."""
+
+    def __new__(cls, *_: Any) -> Any:
+        return OrderedDict()
+
+
+_YacsNode.__module__, _YacsNode.__qualname__, _YacsNode.__name__ = "yacs.config", "CfgNode", "CfgNode"

@@ -1,0 +1,28 @@
+"""What the key map of a released format returns."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass
+class Renamed:
+    """Weights under our names.
+
+    Attributes:
+        weights: By our name, the name in the source and the value.
+        dropped: By name in the source, why it has no place.
+        unexpected: By name in the source, what is odd about it.
+        overrides: Constructor arguments that the weights need beside the variant.
+    """
+
+    weights: dict[str, tuple[str, Tensor]] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    unexpected: dict[str, str] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+KeyMap = Callable[[Mapping[str, Tensor], str, str], Renamed]
+"""``(weights, variant, task) -> Renamed``."""
