@@ -1,0 +1,22 @@
+"""Mask R-CNN with LIT-M on COCO, 1x.
+
+    python tools/train.py configs/coco/maskrcnn_lit_m.py          # COCO 2017 under data/coco
+    python tools/train.py configs/coco/maskrcnn_lit_m.py --toy    # small rendered rooms, minutes on two cores
+
+Mirrors: nothing released; the recipe is that of LIT-S (https://github.com/ziplab/LIT, arXiv 2105.14217), from ImageNet
+weights (tools/convert.py takes these in). Expected AP: not trained here, nor by the paper.
+Cost: 560 G multiply-adds at 800x1280, backbone 388.6 (analytic).
+"""
+
+_base_ = [
+    "../_base_/models/maskrcnn.py",
+    "mmdet::_base_/datasets/coco_instance.py",
+    "../_base_/schedules/coco_1x_lit.py",
+    "../_base_/runtime.py",
+]
+
+# As released for detection: no norm on the map of stride 4.
+model = dict(
+    backbone=dict(type="LIT", variant="m", output_norms=(1, 2, 3)),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)
