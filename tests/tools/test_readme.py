@@ -70,8 +70,8 @@ def test_table_of_backbones_lists_every_name():
 
 
 def readme_order(name):
-    family, variant = name.split("_")
-    return family, "tsb".index(variant)
+    family, variant = name.rsplit("_", 1)
+    return family, ("t", "ti", "s", "m", "b").index(variant)
 
 
 def test_it_stays_short():
