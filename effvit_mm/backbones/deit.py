@@ -19,7 +19,7 @@ class DeiT(Plain):
 
     Args:
         variant: ``'t'``, ``'s'``, ``'b'``, or ``'b_384'`` for pictures of 384 pixels: 5.72, 22.05, 86.57 and 86.86 M
-            parameters with a head for 1000 classes; 1.26, 4.61, 17.58 and 55.48 G multiply-adds at 224x224 and, for the
+            parameters with a head for 1000 classes; 1.25, 4.60, 17.56 and 55.48 G multiply-adds at 224x224 and, for the
             last, 384x384.
         **plain: Everything else that :class:`Plain` takes, except ``mixers``.
 

@@ -4,12 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 
 from effvit_mm.backbones.initialization import initialize_weights
 
 Self = TypeVar("Self", bound="DenseBackbone")
+
+# By name, as a config has it: it reads files, and nothing here does.
+INTAKE = "effvit_mm.checkpoint.intake.PretrainedBackbone"
 
 
 class DenseBackbone(BaseModule, ABC):
@@ -34,6 +37,7 @@ class DenseBackbone(BaseModule, ABC):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     min_size: int
+    init_cfg: dict | list[dict] | None
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class DenseBackbone(BaseModule, ABC):
     def init_weights(self) -> None:
         """Draw every weight anew, then apply ``init_cfg`` (MMEngine calls this once before training)."""
         initialize_weights(self)
+        self.init_cfg = _taken_whole(self.init_cfg)
         super().init_weights()
 
     def train(self: Self, mode: bool = True) -> Self:
@@ -106,3 +111,10 @@ class DenseBackbone(BaseModule, ABC):
                 f"{argument}={value!r} must be stages out of {known}, in rising order, such as {known[1:]}"
             )
         return levels
+
+
+def _taken_whole(init_cfg: dict | list[dict] | None) -> list[dict]:
+    """Put files to load last, as MMEngine does, and have them taken whole: it would load what fits and go on."""
+    cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
+    files = [cfg for cfg in cfgs if cfg["type"] in ("Pretrained", PretrainedInit)]
+    return [*(cfg for cfg in cfgs if cfg not in files), *({**cfg, "type": INTAKE} for cfg in files)]

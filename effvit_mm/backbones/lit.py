@@ -84,7 +84,10 @@ class LIT(Pyramid):
             )
         grids = tuple((pretrain_img_size // stride,) * 2 for stride in STRIDES)
         choices: dict[str, Any] = dict(
-            mlps="plain", mergers=("patch", "deformable", "deformable", "deformable"), norm_eps=1e-5
+            # Two stages are nothing but MLPs: what their GELUs give would be a quarter of the memory of training.
+            mlps=dict(type="plain", recompute_act=True),
+            mergers=("patch", "deformable", "deformable", "deformable"),
+            norm_eps=1e-5,
         )
         if variant == "ti":
             mixers: tuple[Spec | None, ...] = (None, None, "self", "self")

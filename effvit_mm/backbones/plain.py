@@ -253,7 +253,7 @@ class Plain(DenseBackbone):
         for i, stride in zip(self.out_indices, self.strides, strict=True):
             fmap = self.pyramid[str(i)](fmaps[self._tap_of(i)])
             # The pictures' padding to multiples of 16 may have made it larger than promised.
-            outputs.append(fmap[..., : math.ceil(x.shape[-2] / stride), : math.ceil(x.shape[-1] / stride)])
+            outputs.append(fmap[..., : -(-x.shape[-2] // stride), : -(-x.shape[-1] // stride)])
         return tuple(outputs)
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:

@@ -51,6 +51,11 @@ class AnchorAttention(nn.Module):
         ``3 N C^2 + 3 N M C`` multiply-adds (``+ 9 N C`` with the local branch), against ``4 N C^2 + 2 N^2 C`` of
         softmax attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors.
 
+        Of the forms that are safe in half precision, fp32 products as they stand here are the fastest on a CPU, or tie
+        with other orders of the axes. Both steps as fused attention, the first masked by each token's ``-logsumexp``,
+        take 1.4 to 2.9 times as long, since the logits are then computed three times
+        (``tests/benchmarks/anchor_attention.py``, which also runs on a GPU).
+
     Raises:
         ValueError: If ``num_heads`` does not divide ``dim``, or ``num_anchors``, ``mode`` or ``local`` is not allowed.
 

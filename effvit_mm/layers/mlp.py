@@ -1,6 +1,8 @@
 """The channel-mixing half of a block: a two-layer MLP, plain or with a depth-wise convolution inside."""
 
+import torch
 from torch import Tensor, cat, nn
+from torch.utils.checkpoint import checkpoint
 
 from effvit_mm.layers.grid import Grid, map_to_tokens, tokens_to_map
 
@@ -12,12 +14,13 @@ class Mlp(nn.Module):
         dim: Channels C of a token.
         hidden_dim: Channels R C between the layers.
         drop: Dropout probability after the second layer.
+        recompute_act: Compute the GELU again in the backward pass instead of keeping what it gives.
 
     Shape:
         tokens ``(B, N, C)``; returns ``(B, N, C)``.
 
     Cost:
-        ``2 R N C^2`` multiply-adds.
+        ``2 R N C^2`` multiply-adds. Training keeps ``2 R N C`` numbers, half of them with ``recompute_act``.
 
     Reference:
         Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, equation 3.
@@ -26,8 +29,9 @@ class Mlp(nn.Module):
         Nothing.
     """
 
-    def __init__(self, dim: int, hidden_dim: int, *, drop: float = 0.0) -> None:
+    def __init__(self, dim: int, hidden_dim: int, *, drop: float = 0.0, recompute_act: bool = False) -> None:
         super().__init__()
+        self.recompute_act = recompute_act
         self.fc1 = nn.Linear(dim, hidden_dim)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden_dim, dim)
@@ -35,7 +39,17 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0) -> Tensor:
         """Mix the channels of every token ``(B, N, C)``; ``grid`` and ``num_prefix`` have no effect here."""
-        return self.drop(self.fc2(self.act(self.fc1(tokens))))
+        return self.drop(self.project(self.fc1(tokens)))
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Apply the GELU and the second layer to ``(B, N, R C)``."""
+        if self.recompute_act and torch.is_grad_enabled():
+            # Nothing is computed twice but the GELU: recomputing stops once the second layer has its input.
+            return checkpoint(self._project, hidden, use_reentrant=False, preserve_rng_state=False)
+        return self._project(hidden)
+
+    def _project(self, hidden: Tensor) -> Tensor:
+        return self.fc2(self.act(hidden))
 
 
 class MixMlp(Mlp):
@@ -47,6 +61,7 @@ class MixMlp(Mlp):
         dim: Channels C of a token.
         hidden_dim: Channels R C between the layers.
         drop: Dropout probability after the second layer.
+        recompute_act: As for :class:`Mlp`.
 
     Shape:
         tokens ``(B, N, C)``, grid ``(H, W)``; returns ``(B, N, C)``.
@@ -61,8 +76,8 @@ class MixMlp(Mlp):
         Prefix tokens, which the papers do not have, skip the convolution.
     """
 
-    def __init__(self, dim: int, hidden_dim: int, *, drop: float = 0.0) -> None:
-        super().__init__(dim, hidden_dim, drop=drop)
+    def __init__(self, dim: int, hidden_dim: int, *, drop: float = 0.0, recompute_act: bool = False) -> None:
+        super().__init__(dim, hidden_dim, drop=drop, recompute_act=recompute_act)
         self.dwconv = nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim)
 
     def forward(self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0) -> Tensor:
@@ -72,4 +87,4 @@ class MixMlp(Mlp):
         hidden = map_to_tokens(self.dwconv(tokens_to_map(on_grid, grid)))
         if num_prefix:
             hidden = cat([prefix, hidden], dim=1)
-        return self.drop(self.fc2(self.act(hidden)))
+        return self.drop(self.project(hidden))

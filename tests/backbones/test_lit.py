@@ -59,7 +59,7 @@ def test_a_classifier_of_the_small_family_reads_its_class_token():
     torch.testing.assert_close(network(pictures), network.head(network.backbone(pictures)[0]))
     before = network(pictures)
     with torch.no_grad():
-        network.backbone.stages[3].prefix.tokens.add_(1)
+        network.backbone.stages[3].prefix.tokens.neg_()
     assert not torch.allclose(network(pictures), before)
 
 

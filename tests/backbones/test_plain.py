@@ -187,6 +187,14 @@ def test_each_place_of_stride_16_becomes_its_own_square_of_stride_4():
     assert moved.equal(expected)
 
 
+def test_stride_4_is_a_transposed_convolution_a_norm_of_channels_a_gelu_and_another_one():
+    level, fmap = SimplePyramidLevel(24, 4), torch.randn(2, 24, 3, 5)
+    first, last = (layer for layer in level.resample if isinstance(layer, nn.ConvTranspose2d))
+    middle = F.conv_transpose2d(fmap, first.weight, first.bias, stride=2)
+    middle = F.gelu(F.layer_norm(middle.movedim(1, -1), (12,), eps=1e-6).movedim(-1, 1))
+    torch.testing.assert_close(level(fmap), F.conv_transpose2d(middle, last.weight, last.bias, stride=2))
+
+
 def test_the_projections_of_a_pyramid_with_channels_are_normed():
     level = SimplePyramidLevel(24, 8, out_channels=10)
     kinds = [type(layer) for layer in level.project]

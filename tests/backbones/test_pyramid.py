@@ -15,13 +15,24 @@ from effvit_mm.registry import TOKEN_MIXERS
 
 # Parameters, and multiply-adds at 224x224 in G: the budgets the papers report, met by construction.
 GOLDEN = {
+    "anchor_deit_t": (5_264_880, 1.08),
+    "anchor_deit_s": (20_570_592, 4.17),
+    "anchor_deit_b": (81_373_632, 16.39),
+    "anchor_deit_b_384": (81_665_472, 16.39),
     "anchorformer_t": (4_069_202, 0.71),
     "anchorformer_s": (17_995_768, 2.68),
     "anchorformer_b": (62_958_172, 9.22),
+    "deit_t": (5_690_736, 1.30),
+    "deit_s": (22_330_080, 4.77),
+    "deit_b": (88_454_592, 18.26),
+    "deit_b_384": (88_746_432, 18.26),
     "lit_ti": (19_371_224, 3.60),
     "lit_s": (27_206_064, 4.08),
     "lit_m": (48_604_608, 8.59),
     "lit_b": (86_269_176, 15.03),
+    "plain_t": (5_690_352, 1.29),
+    "plain_s": (22_329_312, 4.75),
+    "plain_b": (88_453_056, 18.16),
     "pyramid_t": (4_372_640, 2.18),
     "pyramid_s": (19_436_480, 5.78),
 }
@@ -116,7 +127,7 @@ def test_configs_of_every_library_build_it_by_name(scope):
     ("call", "message"),
     [
         (lambda: effvit_mm.create_backbone("anchorfromer_s"), "'anchorfromer_s'; did you mean 'anchorformer_s'"),
-        (lambda: effvit_mm.create_backbone("zzz"), "known: anchorformer_b"),
+        (lambda: effvit_mm.create_backbone("zzz"), "known: anchor_deit_b"),
         (lambda: AnchorFormer(variant="small"), "unknown variant 'small' of AnchorFormer; did you mean|known: b, s, t"),
         (lambda: Pyramid(channels=(8, 16, 32)), r"channels=\(8, 16, 32\) has 3 values; give one for each"),
         (lambda: Pyramid(**SMALL, mixers="anchr"), "unknown token mixer 'anchr'; did you mean 'anchor'"),

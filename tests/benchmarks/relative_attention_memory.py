@@ -3,14 +3,14 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/relative_attention_memory.py
 
 The naive form gathers the bias by index and computes ``softmax(Q K^T + bias) V``; autograd keeps what it
-likes. Every measurement has a process of its own: the peak of its resident memory (VmHWM, so Linux only) during one
-call, above what it held before, with the network built and a small call behind it. Another network than these blocks:
-
-    measure(partial(LIT, variant="s"), inputs, small, train=True)
-    measure(partial(straightforward, partial(LIT, variant="s")), inputs, small, train=True)
+likes, in the MLPs too. Measured are the blocks that attend, and the whole of LIT-S. Every measurement has a process of
+its own, with the network built and a small call behind it, and gives two peaks above what it held then: of its
+tensors, as torch's profiler sees them allocated and freed, and of its resident memory (VmHWM, so Linux only), which
+adds what the C library and the matrix kernels keep for themselves.
 """
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from effvit_mm.backbones import LIT
 from effvit_mm.layers import Block, Mlp, RelativePositionAttention
 from effvit_mm.layers.grid import Grid
 
@@ -46,9 +47,10 @@ LIT_S = (Stage(384, 12, 6, (14, 14), 16), Stage(768, 24, 2, (7, 7), 32))
 
 
 class Cost(NamedTuple):
-    """What a call costs."""
+    """What a call costs: peaks in MiB, and the time of the processor (other load makes clocks lie)."""
 
-    mebibytes: float
+    tensors: float
+    resident: float
     seconds: float
 
 
@@ -67,9 +69,11 @@ class StraightforwardAttention(RelativePositionAttention):
 
 
 def straightforward(build: Build) -> nn.Module:
-    """Build a network and give its relative attentions the straightforward form; the weights stay."""
+    """Build a network and give its relative attentions and MLPs the straightforward form; the weights stay."""
     network = build()
     for module in network.modules():
+        if isinstance(module, Mlp):
+            module.recompute_act = False
         if isinstance(module, RelativePositionAttention):
             module.__class__ = StraightforwardAttention
     return network
@@ -109,6 +113,11 @@ def deep_inputs(batch: int, height: int, width: int) -> tuple:
     return tuple((torch.randn(batch, grid[0] * grid[1], stage.dim), grid) for stage, grid in sizes)
 
 
+def pictures(batch: int, height: int, width: int) -> tuple:
+    """The input of a whole backbone."""
+    return (torch.randn(batch, 3, height, width),)
+
+
 def measure(build: Build, inputs: MakeInputs, small: MakeInputs, *, train: bool, calls: int = 3) -> Cost:
     """Measure a network in a fresh process.
 
@@ -120,7 +129,7 @@ def measure(build: Build, inputs: MakeInputs, small: MakeInputs, *, train: bool,
         calls: How often the call is timed; its memory is the peak over all of them.
 
     Returns:
-        The peak above what was held before, and the median time of the processor (other load makes clocks lie).
+        The peaks above what was held before, and the median time.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_measure_here, build, inputs, small, train, calls).result()
@@ -133,7 +142,16 @@ def _measure_here(build: Build, inputs: MakeInputs, small: MakeInputs, train: bo
     Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is held now
     before = _resident("VmHWM")
     seconds = [_call(network, arguments, train) for _ in range(calls)]
-    return Cost(_resident("VmHWM") - before, statistics.median(seconds))
+    resident = _resident("VmHWM") - before
+    return Cost(_peak_of_tensors(network, arguments, train), resident, statistics.median(seconds))
+
+
+def _peak_of_tensors(network: nn.Module, arguments: tuple, train: bool) -> float:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        _call(network, arguments, train)
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    sizes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
+    return max(itertools.accumulate(sizes)) / 2**20
 
 
 def _call(network: nn.Module, arguments: tuple, train: bool) -> float:
@@ -158,28 +176,27 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=3, help="timed calls (default: 3)")
     options = parser.parse_args()
     table = Table(
-        title=f"Attending blocks of LIT-S: eager, fp32, batch {options.batch}, {torch.get_num_threads()} threads, "
+        title=f"LIT-S, ours for naive: eager, fp32, batch {options.batch}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}"
     )
-    for heading in ("", "pixels", "naive\nMiB", "ours\nMiB", "ratio", "naive\nCPU s", "ours\nCPU s", "ratio"):
+    for heading in ("", "pixels", "tensors, MiB", "ratio", "resident, MiB", "ratio", "CPU s", "ratio"):
         table.add_column(heading, justify="right")
-    build, small = partial(DeepStages, LIT_S), partial(deep_inputs, 1, 64, 64)
-    for name, train, size in (
-        ("forward", False, (800, 1344)),
-        ("training step", True, (512, 512)),
-        ("training step", True, (224, 224)),
-    ):
-        inputs = partial(deep_inputs, options.batch, *size)
-        theirs = measure(partial(straightforward, build), inputs, small, train=train, calls=options.calls)
-        ours = measure(build, inputs, small, train=train, calls=options.calls)
-        table.add_row(
-            name,
-            f"{size[0]}x{size[1]}",
-            *(f"{cost.mebibytes:.0f}" for cost in (theirs, ours)),
-            f"{ours.mebibytes / theirs.mebibytes:.2f}",
-            *(f"{cost.seconds:.2f}" for cost in (theirs, ours)),
-            f"{ours.seconds / theirs.seconds:.2f}",
-        )
+    parts = {
+        "attending blocks": (partial(DeepStages, LIT_S), deep_inputs),
+        "whole backbone": (partial(LIT, variant="s"), pictures),
+    }
+    calls = (("forward", False, (800, 1344)), ("training step", True, (512, 512)), ("training step", True, (224, 224)))
+    for part, (build, make_inputs) in parts.items():
+        for name, train, size in calls:
+            inputs, small = partial(make_inputs, options.batch, *size), partial(make_inputs, 1, 64, 64)
+            theirs = measure(partial(straightforward, build), inputs, small, train=train, calls=options.calls)
+            ours = measure(build, inputs, small, train=train, calls=options.calls)
+            columns = (
+                f"{new:.{digits}f} for {old:.{digits}f}" if i == 0 else f"{new / old:.2f}"
+                for old, new, digits in zip(theirs, ours, (0, 0, 2), strict=True)
+                for i in range(2)
+            )
+            table.add_row(f"{part}, {name}", f"{size[0]}x{size[1]}", *columns)
     Console(width=140).print(table)
 
 

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import attention as reference
+from reference.anchor_deit import Attention as Official
 from torch.utils.flop_counter import FlopCounterMode
 
 from effvit_mm.layers import AnchorAttention
@@ -36,6 +37,24 @@ def test_paper_mode_equals_the_dense_walk_matrix(spread):
         x, layer.key_value.weight, layer.anchors, layer.proj.weight, layer.proj.bias, num_heads=HEADS
     )
     torch.testing.assert_close(layer(x, GRID), expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [1, 30])
+@torch.no_grad()
+def test_paper_mode_equals_the_official_operator_in_single_precision(spread):
+    torch.manual_seed(0)
+    official, layer = Official(192, 3, 30), AnchorAttention(192, 3, mode="paper")
+    official.dist_anchor_B.weight *= spread
+    names = {
+        "key_value.weight": "x_to_emb.weight",
+        "anchors": "dist_anchor_B.weight",
+        "proj.weight": "to_out.0.weight",
+        "proj.bias": "to_out.0.bias",
+    }
+    layer.load_state_dict({ours: official.state_dict()[theirs] for ours, theirs in names.items()}, strict=True)
+    x = torch.randn(2, 198, 192)
+    expected = official(x)
+    assert (layer(x, (14, 14), num_prefix=2) - expected).abs().max() < 2e-5 * expected.std()
 
 
 def test_cosine_mode_is_the_paper_mode_on_unit_keys_and_anchors():
@@ -120,6 +139,83 @@ def test_peaked_logits_stay_finite_at_67200_tokens_in_half_precision(dtype):
         out = layer(torch.ones(1, 67_200, 8, dtype=dtype), (210, 320))
     assert out.dtype == dtype
     assert out.isfinite().all()
+
+
+def of_800x1344_pixels(dtype, mode):
+    """A layer and its 67,200 tokens at stride 4, in ``dtype``, and twins of both in float64 with the same numbers."""
+    torch.manual_seed(0)
+    layer = AnchorAttention(8, 2, num_anchors=3, mode=mode).to(dtype)
+    layer.anchors.data *= 30
+    x = torch.randn(1, 67_200, 8).to(dtype)
+    twin = AnchorAttention(8, 2, num_anchors=3, mode=mode).double()
+    twin.load_state_dict({name: value.double() for name, value in layer.state_dict().items()})
+    return layer, x, twin, x.double()
+
+
+@pytest.mark.parametrize("mode", ["paper", "cosine"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@torch.no_grad()
+def test_half_precision_is_near_double_at_67200_tokens(dtype, mode):
+    layer, x, twin, x64 = of_800x1344_pixels(dtype, mode)
+    expected = twin(x64, (210, 320))
+    error = (layer(x, (210, 320)) - expected).abs().max() / expected.abs().max()
+    # The projections round in the low precision, and the softmax sees rounded keys.
+    assert error < 16 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_gradients_of_67200_tokens_are_finite_and_near_double_in_half_precision(dtype):
+    layer, x, twin, x64 = of_800x1344_pixels(dtype, "cosine")
+    for network, tokens in ((layer, x), (twin, x64)):
+        # A mean over so many would leave gradients below the least number of fp16.
+        (network(tokens, (210, 320)).square().sum() / 1024).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+    error = (layer.proj.weight.grad - twin.proj.weight.grad).norm() / twin.proj.weight.grad.norm()
+    assert error < 32 * torch.finfo(dtype).eps
+
+
+def test_an_anchor_that_no_token_chooses_gives_nothing_and_has_finite_gradients():
+    layer, x = built(mode="paper").float(), tokens().float()
+    layer.key_value.weight.data[:C] = 1e3  # Every key points the same way, so far that the others underflow.
+    layer.anchors.data[:] = torch.eye(M, C // HEADS)
+    layer.anchors.data[0] = -1e3
+    x = x.abs()
+    out = layer(x, GRID)
+    out.square().sum().backward()
+    assert layer.assign(layer.key_value(x).chunk(2, -1)[0])[..., 0].max() == 0
+    for parameter in (*layer.parameters(), out):
+        assert parameter.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_a_bias_of_the_values_folds_into_the_bias_of_the_projection():
+    with_bias, without = built(qkv_bias=True), built()
+    with torch.no_grad():
+        with_bias.key_value.bias[C:].normal_()
+        with_bias.key_value.bias[:C] = 0
+        state = {name: value for name, value in with_bias.state_dict().items() if name != "key_value.bias"}
+        state["proj.bias"] = state["proj.bias"] + with_bias.proj.weight @ with_bias.key_value.bias[C:]
+    without.load_state_dict(state)
+    torch.testing.assert_close(without(tokens(), GRID), with_bias(tokens(), GRID))
+
+
+@pytest.mark.parametrize("mode", ["paper", "cosine"])
+def test_memory_kept_for_the_backward_grows_linearly(mode):
+    def kept_elements(n):
+        storages = {}
+        layer, x = built(mode=mode), tokens(n)
+
+        def note(tensor):
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            out = layer(x, (n // 8, 8))
+        del out
+        return sum(storages.values())
+
+    small, double, quadruple = (kept_elements(n) for n in (512, 1024, 2048))
+    assert quadruple - double == 2 * (double - small)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -63,6 +63,24 @@ def test_mix_mlp_looks_at_rows_and_columns_the_right_way_round():
     torch.testing.assert_close(mix(tokens(), GRID), mix.fc2(mix.act(above)))
 
 
+@pytest.mark.parametrize("kind", [Mlp, MixMlp])
+def test_recomputing_the_activation_changes_no_gradient_and_keeps_less(kind):
+    kept, gradients = [], []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        mlp = kind(C, 36, recompute_act=recompute).double()
+        tokens, storages = torch.randn(B, H * W, C, dtype=torch.float64, requires_grad=True), {}
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, seen=storages: seen.setdefault(t.untyped_storage().data_ptr(), t) is None or t, lambda t: t
+        ):
+            mlp(tokens, (H, W)).square().sum().backward()
+        kept.append(sum(t.untyped_storage().nbytes() for t in storages.values()))
+        gradients.append([tokens.grad, *(p.grad for p in mlp.parameters())])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert kept[0] - kept[1] >= 0.9 * B * H * W * 36 * 8
+
+
 @pytest.mark.parametrize("stride", [2, 4])
 @pytest.mark.parametrize("size", [(5, 8), (9, 12), (4, 7)])
 def test_merging_gives_one_token_for_each_started_stride(stride, size):
