@@ -20,6 +20,7 @@ from effvit_mm.checkpoint.anchor_deit_keys import rename_anchor_deit
 from effvit_mm.checkpoint.deit_keys import rename_deit
 from effvit_mm.checkpoint.key_map import KeyMap, Renamed
 from effvit_mm.checkpoint.lit_keys import rename_lit
+from effvit_mm.checkpoint.released import ReleasedWeights, problem_of, shown, unwrap
 from effvit_mm.checkpoint.safe_load import load_safely
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import BACKBONES, near_names
@@ -30,7 +31,7 @@ KEY_MAPS: dict[str, KeyMap] = {"anchor_deit": rename_anchor_deit, "deit": rename
 """The released formats, by family of backbones."""
 
 _DENSE_PARTS = ("norms", "pyramid")
-_WRAPPERS = ("state_dict", "model")
+_NO_PLACE = "another name of the source has its place"
 
 
 @dataclass
@@ -39,10 +40,11 @@ class ConversionReport:
 
     Attributes:
         matched: Names of the source, by ours, that fit.
-        dropped: Why a name of the source has no place in the network.
+        dropped: Why a name of the source has no place in the network, what is no tensor included.
         fresh: Our names that the source lacks and that start as in a new network: norms and resampling of dense maps.
         missing: Our names that the source should have and does not.
-        unexpected: What the source has and the format does not know, or has in another shape, and how.
+        unexpected: What the source has and the format does not know, or has in another shape, of another kind or with
+            values that are no numbers, and how.
     """
 
     matched: dict[str, str] = field(default_factory=dict)
@@ -71,8 +73,10 @@ class ConvertedWeights(OrderedDict[str, Tensor]):
     Attributes:
         overrides: Constructor arguments of the network, beside its name, that these weights need.
         report: What became of every name.
+        source: The file they come from, if any.
     """
 
+    source: Path | None = None
     overrides: dict[str, Any]
     report: ConversionReport
 
@@ -88,16 +92,18 @@ def convert_state_dict(state_dict: Mapping[str, Any], name: str, task: Task = "c
             (norms, a simple pyramid) and the source lacks is added fresh, the same in each run, and reported.
 
     Returns:
-        The weights; ``create_classifier(name, **weights.overrides).load_state_dict(weights)`` takes them, strictly.
+        The weights, in the network's precision; ``create_classifier(name, **weights.overrides)`` takes them, strictly.
 
     Raises:
-        ConversionError: If a name is missing or unexpected, or a shape differs.
-        BadInputError: If ``name`` or ``task`` is unknown, or the file holds no weights.
+        ConversionError: If a name is missing or unexpected, a shape differs, or a value is no finite number.
+        BadInputError: If ``name`` or ``task`` is unknown, the file holds no weights, or some that no network of this
+            name can have.
     """
     if task not in ("classifier", "backbone"):
         raise BadInputError(f"task={task!r} must be 'classifier' or 'backbone'")
     key_map, variant = _find_key_map(name)
-    source = _unwrap(state_dict)
+    released = unwrap(state_dict)
+    source = released.tensors
     dense = any(key.startswith("backbone.") for key in source)
     inside = {key.removeprefix("backbone."): value for key, value in source.items() if key.startswith("backbone.")}
     renamed = key_map(inside if dense else source, variant, task)
@@ -105,6 +111,7 @@ def convert_state_dict(state_dict: Mapping[str, Any], name: str, task: Task = "c
     if dense:
         report.dropped.update({key: "not the backbone's" for key in source if not key.startswith("backbone.")})
     weights = _fit(renamed, _network(name, task, renamed.overrides), task, report)
+    _account_for_the_rest(report, released, inside if dense else source)
     if not report.fits:
         raise ConversionError(_refusal(name, task, report), report)
     weights.overrides, weights.report = renamed.overrides, report
@@ -115,14 +122,19 @@ def convert_file(source: str | Path, name: str, task: Task = "classifier") -> Co
     """Convert a file; as :func:`convert_state_dict`. Nothing the file brings along is run.
 
     Raises:
-        BadInputError: As :func:`convert_state_dict`, or if the file is missing, cut off, or asks for code.
+        BadInputError: As :func:`convert_state_dict`, or if the file is missing, cut off, asks for code, or has names
+            and shapes without values.
     """
     source = Path(source)
     if not source.is_file():
         raise BadInputError(f"{source} does not exist or is no file; give the path of a released .pth or .safetensors")
     # The official training codes store their options beside the weights: plain values in these two containers.
     torch.serialization.add_safe_globals([argparse.Namespace, _YacsNode])
-    return convert_state_dict(load_safely(source), name, task)
+    weights = convert_state_dict(load_safely(source), name, task)
+    if empty := [theirs for ours, theirs in weights.report.matched.items() if weights[ours].is_meta]:
+        raise BadInputError(f"{source} holds no values for {shown(empty[0])} (it is on the meta device); save it anew")
+    weights.source = source
+    return weights
 
 
 def _find_key_map(name: str) -> tuple[KeyMap, str]:
@@ -136,22 +148,18 @@ def _find_key_map(name: str) -> tuple[KeyMap, str]:
     return known[name]
 
 
-def _unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    weights = {key.removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
-    if not weights:
-        held = ", ".join(map(str, list(content)[:6])) or "nothing"
-        raise BadInputError(f"it holds no weights by name (only {held}); give a file of released weights")
-    return weights
-
-
 def _network(name: str, task: Task, overrides: Mapping[str, Any]) -> nn.Module:
     """Build the network without memory for its weights: its names and shapes are all that is asked for."""
     create = create_classifier if task == "classifier" else create_backbone
-    with torch.device("meta"):
-        return create(name, **overrides)
+    try:
+        with torch.device("meta"):
+            return create(name, **overrides)
+    except ValueError as error:  # an override, as the variant's own values are sound
+        given = ", ".join(f"{key}={value!r}" for key, value in overrides.items())
+        raise BadInputError(
+            f"the sizes of its weights ask for a {name} with {given}, which there cannot be: {error}. Give the name "
+            f"the file was released for; if it is that one, the file was changed: download it again"
+        ) from error
 
 
 def _fit(renamed: Renamed, network: nn.Module, task: Task, report: ConversionReport) -> ConvertedWeights:
@@ -160,11 +168,11 @@ def _fit(renamed: Renamed, network: nn.Module, task: Task, report: ConversionRep
     for ours, expected in network.state_dict().items():
         if ours in renamed.weights:
             theirs, value = renamed.weights[ours]
-            if value.shape != expected.shape:
-                report.unexpected[theirs] = f"has shape {_sizes(value)}, and {ours} has {_sizes(expected)}"
+            if problem := problem_of(value, expected, ours):
+                report.unexpected[theirs] = problem
                 continue
             report.matched[ours] = theirs
-            weights[ours] = value
+            weights[ours] = value.to(expected.dtype)
         elif ours in fresh:
             report.fresh.append(ours)
             weights[ours] = fresh[ours]
@@ -173,6 +181,16 @@ def _fit(renamed: Renamed, network: nn.Module, task: Task, report: ConversionRep
     for ours in renamed.weights.keys() - network.state_dict().keys():
         report.unexpected[renamed.weights[ours][0]] = f"the network has no {ours}"
     return weights
+
+
+def _account_for_the_rest(report: ConversionReport, released: ReleasedWeights, renamed: Mapping[str, Tensor]) -> None:
+    """Report every name of the source that the key map and the network have said nothing about."""
+    report.unexpected.update(released.odd)
+    # Options may lie beside bare weights; where a weight is missing, one of them may stand in its place.
+    (report.unexpected if report.missing else report.dropped).update(released.others)
+    told = {part for theirs in report.matched.values() for part in theirs.split(" + ")}
+    told |= report.dropped.keys() | {part for theirs in report.unexpected for part in theirs.split(" + ")}
+    report.unexpected.update(dict.fromkeys(renamed.keys() - told, _NO_PLACE))
 
 
 def _fresh_values(network: nn.Module) -> dict[str, Tensor]:
@@ -189,15 +207,12 @@ def _fresh_values(network: nn.Module) -> dict[str, Tensor]:
 
 def _refusal(name: str, task: Task, report: ConversionReport) -> str:
     examples = [f"lacks {ours}" for ours in report.missing[:3]]
-    examples += [f"{theirs} {why}" for theirs, why in list(report.unexpected.items())[:3]]
+    examples += [f"{shown(theirs)} {why}" for theirs, why in list(report.unexpected.items())[:3]]
     return (
         f"these are no weights of the {task} {name}: {len(report.missing)} names missing, {len(report.unexpected)} "
-        f"unexpected:\n  " + "\n  ".join(examples) + "\ngive the variant and the task the file was released for"
+        f"unexpected:\n  " + "\n  ".join(examples) + "\ngive the variant and the task the file was "
+        "released for; if they are right, the file was changed: download it again"
     )
-
-
-def _sizes(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "()"
 
 
 class _YacsNode:

@@ -25,4 +25,10 @@ class Renamed:
 
 
 KeyMap = Callable[[Mapping[str, Tensor], str, str], Renamed]
-"""``(weights, variant, task) -> Renamed``."""
+"""``(weights, variant, task) -> Renamed``; a weight may be of any shape, the network judges that."""
+
+
+def num_rows(weights: Mapping[str, Tensor], name: str) -> int | None:
+    """Return the number of rows of a matrix; None where there is none of this name, or it is no matrix."""
+    matrix = weights.get(name)
+    return matrix.shape[0] if matrix is not None and matrix.ndim == 2 else None

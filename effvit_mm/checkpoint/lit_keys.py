@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from effvit_mm.checkpoint.key_map import Renamed
+from effvit_mm.checkpoint.key_map import Renamed, num_rows
 
 _NORM = "the classifier's norm; dense outputs have norms of their own"
 _DROPPED = {
@@ -39,7 +39,7 @@ def rename_lit(weights: Mapping[str, Tensor], variant: str, task: str) -> Rename
             renamed.weights[theirs] = theirs, value
         elif (ours := _rename_shared(theirs) or to_ours(theirs)) is None:
             renamed.unexpected[theirs] = "no name of this format"
-        elif theirs == "pos_embed4" and task == "backbone":
+        elif theirs == "pos_embed4" and task == "backbone" and value.ndim == 3:
             renamed.dropped[f"{theirs}[:, :1]"] = "the position of the classifier's token"
             renamed.weights[ours] = theirs, value[:, 1:]
         else:
@@ -49,7 +49,7 @@ def rename_lit(weights: Mapping[str, Tensor], variant: str, task: str) -> Rename
 
 
 def _rename_shared(theirs: str) -> str | None:
-    if match := re.fullmatch(r"norm(\d?)\.(weight|bias)", theirs):
+    if match := re.fullmatch(r"norm([0-3]?)\.(weight|bias)", theirs):
         return f"norms.{match[1] or 3}.{match[2]}"
     return None
 
@@ -88,18 +88,17 @@ def _block(stage: int, block: str, rest: str) -> str:
 
 def _find_overrides(renamed: Renamed, weights: Mapping[str, Tensor], variant: str, task: str) -> None:
     """Read off the weights what they need beside the variant: classes, table size, norms of the outputs."""
-    if task == "classifier" and "head.weight" in weights and len(weights["head.weight"]) != 1000:
-        renamed.overrides["num_classes"] = len(weights["head.weight"])
-    if task == "backbone" and (levels := {int(key[4]) for key in weights if re.match(r"norm\d\.", key)}):
+    if task == "classifier" and (num_classes := num_rows(weights, "head.weight")) not in (None, 1000):
+        renamed.overrides["num_classes"] = num_classes
+    if task == "backbone" and (levels := {int(key[4]) for key in weights if re.match(r"norm[0-3]\.", key)}):
         default = set() if variant == "ti" else {0, 1, 2, 3}
         if levels != default:
             renamed.overrides["output_norms"] = tuple(sorted(levels))
     side_of: Callable[[int], int] = lambda rows: 4 * math.isqrt(rows)  # noqa: E731
     table = weights.get("pos_embed1")
     size = side_of(table.shape[1]) if table is not None and table.ndim == 3 else None
-    for theirs, table in weights.items():
-        if theirs.startswith("layers.2.") and theirs.endswith(".relative_position_bias_table"):
-            size = 16 * (math.isqrt(len(table)) + 1) // 2
-            break
+    bias_tables = (key for key in weights if re.match(r"layers\.2\..*\.relative_position_bias_table$", key))
+    if rows := num_rows(weights, next(bias_tables, "")):
+        size = 16 * (math.isqrt(rows) + 1) // 2
     if size not in (None, 224):
         renamed.overrides["pretrain_img_size"] = size

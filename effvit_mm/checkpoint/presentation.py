@@ -1,18 +1,25 @@
 """A conversion as a person reads it: the report as tables, the weights as files."""
 
+import io
 import json
+import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+from torch import Tensor
 
 from effvit_mm.checkpoint.convert import ConversionReport, ConvertedWeights, Task
+from effvit_mm.checkpoint.released import shown
 from effvit_mm.checkpoint.whole_file import written_whole
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, NotSavedError
 
 NUM_ROWS = 12
+_REMEDY = "Make room or give another destination"
 
 
 def print_report(report: ConversionReport, console: Console | None = None) -> None:
@@ -24,7 +31,7 @@ def print_report(report: ConversionReport, console: Console | None = None) -> No
         summary.add_row(part, str(len(getattr(report, part))))
     console.print(summary)
     _print_names(console, "dropped, and why", report.dropped)
-    _print_names(console, "fresh (start as a new norm)", dict.fromkeys(report.fresh, "1 and 0: train them"))
+    _print_names(console, "fresh (start as in a new network)", dict.fromkeys(report.fresh, "train them"))
     _print_names(console, "missing", dict.fromkeys(report.missing, "not in the source"))
     _print_names(console, "unexpected", report.unexpected)
 
@@ -39,14 +46,15 @@ def write_converted(
         destination: A ``.pth`` or ``.safetensors`` file; its folder is made.
         name: The backbone, such as ``'lit_s'``.
         task: ``'classifier'`` or ``'backbone'``.
-        overwrite: Replace files that exist.
+        overwrite: Replace files that an earlier conversion wrote, or weights.
 
     Returns:
         The files written, and what each holds.
 
     Raises:
-        BadInputError: If a file exists already, or ``destination`` has another suffix.
-        NotSavedError: If the disk is full or the folder cannot be written.
+        BadInputError: If a file exists already, ``destination`` has another suffix or is where the weights come from,
+            or what would be replaced is no file of weights or arguments.
+        NotSavedError: If the disk is full or the folder cannot be written; what was there before is as it was.
     """
     if destination.suffix not in (".pth", ".safetensors"):
         raise BadInputError(f"{destination} must end in .pth or .safetensors, which says how it is written")
@@ -54,26 +62,63 @@ def write_converted(
     files = {destination: f"weights of the {task} {name}"}
     if weights.overrides:
         files[sidecar] = f"the arguments that {name} needs for these weights, {_as_arguments(weights.overrides)}"
-    if taken := [file for file in (destination, sidecar) if file.exists() and not overwrite]:
-        raise BadInputError(f"{taken[0]} exists already; give another name, or --overwrite to replace it")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    remedy = "Make room or give another destination"
-    if weights.overrides:
-        with written_whole(sidecar, remedy=remedy) as partial:
-            partial.write_text(
-                json.dumps({"name": name, "task": task, "overrides": weights.overrides}, indent=2) + "\n"
-            )
-    else:
+    _check_free(destination, weights.source, overwrite=overwrite)
+    is_note = _is_note(sidecar)
+    if weights.overrides and os.path.lexists(sidecar) and not is_note:
+        raise BadInputError(
+            f"{sidecar} must take the arguments these weights need, and holds something else; give another name"
+        )
+    if is_note:
+        _check_free(sidecar, weights.source, overwrite=overwrite)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotSavedError(f"{destination} was not saved: {error}. {_REMEDY}") from error
+    note = {"name": name, "task": task, "overrides": weights.overrides}
+    with ExitStack() as both:
+        # Last in, first out: the note is renamed when the weights are written, and the weights right after it.
+        partial = both.enter_context(written_whole(destination, remedy=_REMEDY))
+        partial.write_bytes(_serialized(weights, destination.suffix))
+        if weights.overrides:
+            partial = both.enter_context(written_whole(sidecar, remedy=_REMEDY))
+            partial.write_text(json.dumps(note, indent=2) + "\n")
+    if is_note and not weights.overrides:
         sidecar.unlink(missing_ok=True)  # of weights that were here before
-    with written_whole(destination, remedy=remedy) as partial:
-        plain = {key: value.contiguous() for key, value in weights.items()}
-        if destination.suffix == ".pth":
-            torch.save(plain, partial)
-        else:
-            from safetensors.torch import save_file
-
-            save_file(plain, partial)
     return files
+
+
+def _check_free(file: Path, source: Path | None, *, overwrite: bool) -> None:
+    """Check that a file can be written where nothing of value is."""
+    file = Path(os.path.realpath(file.parent), file.name)  # its folder need not be there yet, nor what it goes up from
+    if not os.path.lexists(file):
+        return
+    if not os.path.isfile(file):
+        raise BadInputError(f"{file} exists and is no file; give the path of a file to write")
+    if source is not None and os.path.samefile(file, source):
+        raise BadInputError(f"{file} is the file the weights come from; give another name, it is not replaced")
+    if not overwrite:
+        raise BadInputError(f"{file} exists already; give another name, or --overwrite to replace it")
+
+
+def _is_note(sidecar: Path) -> bool:
+    """Tell whether a file holds arguments that an earlier conversion wrote."""
+    try:
+        content = json.loads(sidecar.read_text())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.keys() == {"name", "task", "overrides"}
+
+
+def _serialized(weights: Mapping[str, Tensor], suffix: str) -> bytes:
+    # Copies: what views hold is stored once, without what they leave out, and safetensors takes no shared memory.
+    plain = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
+    if suffix == ".safetensors":
+        from safetensors.torch import save
+
+        return save(plain)
+    content = io.BytesIO()  # unlike torch's own writer of files, a plain write says why it failed
+    torch.save(plain, content)
+    return content.getvalue()
 
 
 def _as_arguments(overrides: Mapping[str, object]) -> str:
@@ -85,7 +130,7 @@ def _print_names(console: Console, title: str, names: Mapping[str, str]) -> None
         return
     table = Table("name", "why", title=title)
     for name, why in list(names.items())[:NUM_ROWS]:
-        table.add_row(name, why)
+        table.add_row(Text(shown(name)), Text(why))
     if len(names) > NUM_ROWS:
         table.add_row("...", f"and {len(names) - NUM_ROWS} more")
     console.print(table)

@@ -129,9 +129,9 @@ def _explain(file: Path, message: str) -> str:
     if not asked:
         return f"{file} is no checkpoint that torch wrote ({_first_line(message)}): copy or download it again"
     return (
-        f"{file} is refused: to be read it asks to run {', '.join(asked)}, and a checkpoint needs no code. "
-        f"If you trust who wrote it, take its tensors out once, on a machine you can spare: "
-        f"torch.save(torch.load({str(file)!r}, weights_only=False)['state_dict'], 'weights.pth')"
+        f"{file} is refused: to be read it asks to run {', '.join(asked)}, and a checkpoint needs no code. Ask who "
+        f"wrote it for its weights alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), or "
+        f"torch.save(model.state_dict(), 'weights.pth')"
     )
 
 

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from effvit_mm.errors import NotSavedError
@@ -31,8 +31,12 @@ def written_whole(final: Path, *, remedy: str, active: bool = True) -> Iterator[
             _sync(partial)
             partial.replace(final)
             _sync(final.parent)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # the folder may be the trouble
+            if active:
+                partial.unlink()
+        if not isinstance(error, OSError):
+            raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise NotSavedError(f"{final} was not saved: {'the disk is full' if full else error}. {remedy}") from error
 

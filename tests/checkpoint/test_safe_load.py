@@ -64,6 +64,15 @@ def test_code_in_a_checkpoint_is_refused_by_name_and_not_run(attack):
     assert not trace.exists()
 
 
+def test_the_remedy_for_refused_code_is_never_to_switch_the_safety_off(attack):
+    file, _ = attack
+    with pytest.raises(UnsafeCheckpointError) as caught:
+        load_safely(file)
+    assert "weights_only" not in str(caught.value)
+    assert "safetensors" in str(caught.value)
+    assert "state_dict" in str(caught.value)
+
+
 def test_getattr_reaches_the_four_methods_of_the_history_and_nothing_else(tmp_path):
     class Reach:
         def __reduce__(self):
