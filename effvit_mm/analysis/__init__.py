@@ -1,0 +1,6 @@
+"""What a model costs: counted exactly, and measured."""
+
+from effvit_mm.analysis.counting import count, counting
+from effvit_mm.analysis.ledger import Cost, Ledger
+
+__all__ = ["Cost", "Ledger", "count", "counting"]

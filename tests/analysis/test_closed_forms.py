@@ -1,0 +1,125 @@
+"""The cost that each docstring states, the papers' budgets, and the figures timm publishes."""
+
+import pytest
+import torch
+from torch import nn
+
+import effvit_mm
+from effvit_mm.analysis import count
+from effvit_mm.analysis.cost import cost_of
+from effvit_mm.layers import (
+    AbsolutePositions,
+    AnchorAttention,
+    DeformableMerging,
+    MixMlp,
+    Mlp,
+    OverlappingMerging,
+    PatchMerging,
+    RelativePositionAttention,
+    SelfAttention,
+)
+
+GRID, C, HEADS, M, R = (6, 10), 24, 3, 5, 2
+N = 60
+
+TOKEN_LAYERS = {
+    "self attention": (lambda: SelfAttention(C, HEADS), 4 * N * C**2 + 2 * N**2 * C),
+    "relative positions": (
+        lambda: RelativePositionAttention(C, HEADS, table_grid=(6, 10)),
+        4 * N * C**2 + 2 * N**2 * C,
+    ),
+    "anchor attention": (lambda: AnchorAttention(C, HEADS, num_anchors=M), 3 * N * C**2 + 3 * N * M * C),
+    "anchors as in the paper": (
+        lambda: AnchorAttention(C, HEADS, num_anchors=M, mode="paper"),
+        3 * N * C**2 + 3 * N * M * C,
+    ),
+    "anchors for each head": (
+        lambda: AnchorAttention(C, HEADS, num_anchors=M, shared_anchors=False),
+        3 * N * C**2 + 3 * N * M * C,
+    ),
+    "anchors with a local branch": (
+        lambda: AnchorAttention(C, HEADS, num_anchors=M, local="dwconv"),
+        3 * N * C**2 + 3 * N * M * C + 9 * N * C,
+    ),
+    "mlp": (lambda: Mlp(C, R * C), 2 * R * N * C**2),
+    "mlp with a convolution": (lambda: MixMlp(C, R * C), 2 * R * N * C**2 + 9 * R * N * C),
+    "positions": (lambda: AbsolutePositions(C, GRID), 0),
+}
+
+MERGERS = {
+    "overlapping, 4": (lambda: OverlappingMerging(3, C, stride=4), 7**2 * 3 * C, 4),
+    "overlapping, 2": (lambda: OverlappingMerging(8, C, stride=2), 3**2 * 8 * C, 2),
+    "patches": (lambda: PatchMerging(3, C, stride=4), 4**2 * 3 * C, 4),
+    "deformable": (lambda: DeformableMerging(8, C, stride=2), 2**2 * 8 * C + 2 * 2**4 * 8, 2),
+}
+
+# Millions of multiply-adds of the backbone alone at 224x224; LIT: Pan et al., AAAI 2022, table 1.
+BUDGETS = {
+    "anchorformer_t": 0.71,
+    "anchorformer_s": 2.68,
+    "anchorformer_b": 9.22,
+    "lit_ti": 3.60,
+    "lit_s": 4.08,
+    "lit_m": 8.59,
+    "lit_b": 15.03,
+}
+
+# `infer_gmacs` of results/benchmark-infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo.csv in timm's repository.
+PUBLISHED = {
+    "deit_small_patch16_224": 4.61,
+    "swin_tiny_patch4_window7_224": 4.51,
+    "pvt_v2_b2": 4.05,
+    "pvt_v2_b2_li": 3.91,
+    "convnext_tiny": 4.47,
+    "resnet50": 4.11,
+}
+
+
+@pytest.mark.parametrize("name", sorted(TOKEN_LAYERS))
+def test_a_token_layer_costs_what_its_docstring_says(name):
+    build, macs = TOKEN_LAYERS[name]
+    assert count(build(), torch.randn(2, N, C), GRID).macs == 2 * macs
+
+
+@pytest.mark.parametrize("name", sorted(MERGERS))
+def test_a_merger_costs_what_its_docstring_says(name):
+    build, macs_a_token, stride = MERGERS[name]
+    merger = build()
+    in_dim = next(layer.in_channels for layer in merger.modules() if isinstance(layer, nn.Conv2d))
+    fmap = torch.randn(2, in_dim, GRID[0] * stride, GRID[1] * stride)
+    assert count(merger, fmap).macs == 2 * N * macs_a_token
+
+
+def test_deformable_merging_samples_four_corners_of_four_places_beside_its_total():
+    merger = DeformableMerging(8, C, stride=2)
+    # Without offsets it is a plain convolution and samples nothing.
+    nn.init.normal_(merger.offset.weight)
+    ledger = count(merger, torch.randn(2, 8, 12, 20))
+    assert ledger.by_line()["embedding-bag sampling"].macs == 2 * N * 4 * 4 * 8
+
+
+@pytest.mark.parametrize("name", sorted(BUDGETS))
+def test_a_backbone_meets_its_papers_budget(name):
+    ledger = count(effvit_mm.create_backbone(name), torch.zeros(1, 3, 224, 224))
+    assert round(ledger.macs / 1e9, 2) == pytest.approx(BUDGETS[name], abs=0.011)
+    assert not ledger.unknown()
+
+
+@pytest.mark.parametrize(("name", "giga_macs"), [("anchorformer_s", 54.66), ("lit_s", 156.2), ("lit_ti", 134.9)])
+def test_a_backbone_costs_what_is_known_of_it_on_a_detectors_pictures(name, giga_macs):
+    ledger = count(effvit_mm.create_backbone(name), torch.zeros(1, 3, 800, 1280))
+    assert ledger.macs / 1e9 == pytest.approx(giga_macs, rel=0.001)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_timms_published_figures_are_met_within_one_percent(name):
+    timm = pytest.importorskip("timm")
+    ledger = count(timm.create_model(name), torch.zeros(1, 3, 224, 224))
+    assert ledger.macs / 1e9 == pytest.approx(PUBLISHED[name], rel=0.01)
+    assert not ledger.unknown()
+
+
+def test_a_detector_around_lit_costs_what_is_known_of_it():
+    lit = {"model.backbone.type": "LIT", "model.neck.in_channels": [192, 384, 768]}
+    ledger, _ = cost_of("configs/coco/retinanet_anchorformer.py", (800, 1280), options=lit)
+    assert ledger.macs / 1e9 == pytest.approx(308, rel=0.01)

@@ -1,0 +1,109 @@
+"""A sweep: one evaluation a budget, kept, and refused before it starts where it cannot be."""
+
+import json
+
+import pytest
+import torch
+
+from effvit_mm.analysis.latency import Setting
+from effvit_mm.backbones import AnchorFormer
+from effvit_mm.engine import budget_sweep
+from effvit_mm.errors import BadInputError
+
+CONFIG = """
+custom_imports = dict(imports=["effvit_mm"])
+model = dict(
+    type="Whole",
+    backbone=dict(type="AnchorFormer", variant="t", depths=(1, 1, 1, 1), num_anchors=5),
+)
+"""
+ORIGIN = dict(figures="measured", torch="2", date="2026-01-01", device="cpu", device_name="x", dtype="f", threads=1)
+SETTING = Setting(shape=(64, 96), warmup=0, repeats=1)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A config, a checkpoint for each of two budgets, and an evaluation that counts its calls."""
+    (tmp_path / "small.py").write_text(CONFIG)
+    for anchors in (5, 7):
+        weights = AnchorFormer(variant="t", depths=(1, 1, 1, 1), num_anchors=anchors).state_dict()
+        torch.save({f"backbone.{name}": value for name, value in weights.items()}, tmp_path / f"{anchors}.pth")
+    calls = []
+
+    def evaluate(config, checkpoint, *, work_dir):
+        calls.append(checkpoint.name)
+        return {"mIoU": 0.1 * len(calls), "names": "none"}
+
+    def compare(names, setting):
+        calls.append("measured")
+        row = dict(name="small", counted="model", macs=10, median_ms=1.0, lower_quartile_ms=1.0, upper_quartile_ms=1.0)
+        about = dict(shape=[64, 96], batch=1, step="forward pass", provenance=dict(ORIGIN))
+        return [{**row, **about, "peak_memory_mb": 3.0} for _ in names]
+
+    monkeypatch.setattr(budget_sweep, "evaluate", evaluate)
+    monkeypatch.setattr(budget_sweep, "compare", compare)
+    return tmp_path, calls
+
+
+def run(folder, checkpoints=(5, 7), values=(5, 7), argument="num_anchors", **options):
+    files = [folder / f"{anchors}.pth" for anchors in checkpoints]
+    return budget_sweep.sweep(folder / "small.py", files, argument, values, SETTING, **options)
+
+
+def test_every_budget_is_a_row_with_its_metric_and_cost(place):
+    folder, calls = place
+    report = run(folder)
+    assert calls == ["5.pth", "7.pth", "measured"]
+    rows = json.loads((report / "sweep.json").read_text())["rows"]
+    assert [(row["value"], row["metrics"]) for row in rows] == [(5, {"mIoU": 0.1}), (7, {"mIoU": 0.2})]
+    assert len((report / "sweep.csv").read_text().splitlines()) == 3
+    assert {"pareto.png", "index.html"} <= {file.name for file in report.iterdir()}
+    assert "num_anchors=7" in (report / "num_anchors_7/small.py").read_text()
+
+
+def test_a_sweep_started_again_evaluates_and_measures_nothing_twice(place):
+    folder, calls = place
+    run(folder)
+    run(folder)
+    assert calls == ["5.pth", "7.pth", "measured"]
+
+
+def test_an_interrupted_sweep_goes_on_behind_its_last_evaluation(place, monkeypatch):
+    folder, calls = place
+    finished = budget_sweep.evaluate
+
+    def killed_at_the_second(config, checkpoint, *, work_dir):
+        if calls:
+            raise KeyboardInterrupt
+        return finished(config, checkpoint, work_dir=work_dir)
+
+    monkeypatch.setattr(budget_sweep, "evaluate", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder)
+    monkeypatch.setattr(budget_sweep, "evaluate", finished)
+    run(folder)
+    assert calls == ["5.pth", "7.pth", "measured"]
+
+
+def test_another_checkpoint_of_the_same_name_is_evaluated_anew(place):
+    folder, calls = place
+    run(folder)
+    weights = torch.load(folder / "7.pth", weights_only=True)
+    torch.save({"state_dict": weights, "meta": {}}, folder / "7.pth")
+    run(folder)
+    assert calls == ["5.pth", "7.pth", "measured", "7.pth"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"checkpoints": (5,)}, r"num_anchors=7 needs weights of other shapes than .*5.pth holds: .*one checkpoint"),
+        ({"argument": "keep"}, "AnchorFormer has no argument 'keep' to sweep; a token budget is num_anchors"),
+        ({"checkpoints": (5, 7, 5)}, "3 checkpoints for the values"),
+        ({"values": (5, 5)}, "each value once"),
+        ({"metric": "mIou"}, "metric 'mIou' is not what the evaluation gives; did you mean 'mIoU'"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(place, options, message):
+    with pytest.raises(BadInputError, match=message):
+        run(place[0], **options)
