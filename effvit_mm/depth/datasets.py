@@ -1,0 +1,233 @@
+"""Data sets of pictures and 16-bit depth maps: a list of pairs (BTS's layout), or two folders.
+
+Both look for every file before the run starts, and read some depth maps to see that their unit is the one the config
+says: millimetres read as metres, or metres read as millimetres, train without an error and predict nonsense.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from effvit_mm.depth.files import MILLIMETRES, read_depth
+from effvit_mm.errors import BadInputError
+from effvit_mm.registry import DATASETS
+
+NUM_EXAMPLES = 3
+NUM_SAMPLED = 16  # depth maps read by the check of their unit
+SOURCE = (
+    "NYU Depth V2 in BTS's layout is described in docs/depth.md; say where it lies with --data-root DIR.\n"
+    "To see a run at once, without any data: add --toy to the command."
+)
+
+
+class _DepthDataset(BaseDataset):
+    """What both data sets share: pairs of files, checked.
+
+    An entry has ``img_path``, ``depth_map_path``, ``depth_scale`` and an empty list ``seg_fields``.
+    """
+
+    METAINFO: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        *,
+        data_prefix: Mapping[str, str],
+        ann_file: str = "",
+        data_root: str | None = None,
+        depth_scale: float = MILLIMETRES,
+        max_depth: float = 10.0,
+        pipeline: Sequence[dict | Callable] = (),
+        test_mode: bool = False,
+        indices: int | Sequence[int] | None = None,
+        lazy_init: bool = False,
+        metainfo: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not depth_scale > 0 or not max_depth > 0:
+            raise ValueError(
+                f"depth_scale={depth_scale} and max_depth={max_depth} must be above 0: units of the files in a metre "
+                f"(1000 for millimetres), and the farthest depth expected, in metres"
+            )
+        self.depth_scale = float(depth_scale)
+        self.max_depth = float(max_depth)
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=metainfo,
+            data_root=data_root or "",
+            data_prefix={"img_path": "", "depth_map_path": "", **data_prefix},
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+            indices=indices,
+            lazy_init=lazy_init,
+        )
+
+    def full_init(self) -> None:
+        """Read the list and check it.
+
+        Raises:
+            BadInputError: If files are missing, or depth is not in the unit that ``depth_scale`` says.
+        """
+        if not self._fully_initialized:
+            super().full_init()
+            self._check_unit()
+
+    def _entry(self, picture: Path, depth: Path) -> dict[str, Any]:
+        return dict(img_path=str(picture), depth_map_path=str(depth), depth_scale=self.depth_scale, seg_fields=[])
+
+    def _check_unit(self) -> None:
+        """Compare some depth maps with the depth that is expected.
+
+        A scale that is wrong by 1000 always shows: depth above 1/1000 of ``max_depth`` becomes more than ``max_depth``,
+        and depth below ten times ``max_depth`` less than a hundredth of it.
+        """
+        chosen = np.unique(np.linspace(0, len(self) - 1, NUM_SAMPLED).round().astype(int))
+        files = [self.get_data_info(int(i))["depth_map_path"] for i in chosen]
+        valid = [depth[depth > 0][::7] for depth in (read_depth(file, self.depth_scale) for file in files)]
+        depth = np.concatenate(valid)
+        if not depth.size:
+            raise BadInputError(
+                f"{len(files)} depth maps such as {files[0]} hold no depth: all pixels are 0, nothing measured; "
+                f"write the depth maps again"
+            )
+        median, far = float(np.median(depth)), float(np.percentile(depth, 99))
+        if self.max_depth / 100 <= far and median <= self.max_depth:
+            return
+        stored = median * self.depth_scale
+        problem = "farther than it can be" if median > self.max_depth else "nearer than makes sense"
+        raise BadInputError(
+            f"depth read with depth_scale={self.depth_scale:g} is {problem}: the median of {len(files)} maps such as "
+            f"{files[0]} is {median:.4g} m, with max_depth={self.max_depth:g} m. The files hold {stored:.4g} there: "
+            f"as millimetres that is {stored / 1000:.4g} m (depth_scale=1000), as metres {stored:.4g} m "
+            f"(depth_scale=1); set depth_scale of the data set, or max_depth of data set, head and metric"
+        )
+
+    def _refuse_missing(self, entries: Sequence[Mapping[str, Any]], source: str) -> None:
+        files = [entry[key] for entry in entries for key in ("img_path", "depth_map_path")]
+        missing = [file for file in files if not Path(file).is_file()]
+        if missing:
+            more = f"\n  ... and {len(missing) - NUM_EXAMPLES} more" if len(missing) > NUM_EXAMPLES else ""
+            listing = "".join(f"\n  {file}" for file in missing[:NUM_EXAMPLES])
+            raise BadInputError(
+                f"{len(missing)} of the {len(files)} files of {source} are missing, looked from {Path.cwd()}:"
+                f"{listing}{more}\n{SOURCE}"
+            )
+
+
+@DATASETS.register_module()
+class DepthListDataset(_DepthDataset):
+    """Pairs named by a list, as BTS's lists of NYU Depth V2 are: ``picture depth focal`` in every line.
+
+    A slash at the start of a path is taken off (those of BTS's training list have one), the focal length is not used,
+    and lines whose depth is ``None`` are passed over.
+
+    Args:
+        ann_file: The list.
+        data_root: Folder of the list and of the prefixes.
+        data_prefix: Folders that the paths of the list start from, ``dict(img_path=..., depth_map_path=...)``.
+        depth_scale: Units of the depth files in a metre: 1000 for millimetres.
+        max_depth: The farthest depth to expect, metres; used to check the unit.
+        pipeline: Transforms.
+        test_mode: Whether every picture counts as it is.
+        indices: Use the first so many pairs, or those.
+        lazy_init: Read the list later.
+        metainfo: As MMEngine's data sets.
+
+    Raises:
+        BadInputError: If the list or files of it are missing, a line is no pair, or the unit is not what is said.
+    """
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Read the list."""
+        file = Path(self.ann_file)
+        if not file.is_file():
+            raise BadInputError(f"list {file} does not exist, looked from {Path.cwd()}\n{SOURCE}")
+        entries = []
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            words = line.split()
+            if not words:
+                continue
+            if len(words) not in (2, 3):
+                raise BadInputError(
+                    f"list {file}, line {number} is {line[:80]!r}, expected 'picture depth' or 'picture depth focal' "
+                    f"without spaces in the names"
+                )
+            if words[1] == "None":
+                continue
+            picture, depth = (word.lstrip("/") for word in words[:2])
+            entries.append(
+                self._entry(
+                    Path(self.data_prefix["img_path"], picture), Path(self.data_prefix["depth_map_path"], depth)
+                )
+            )
+        if not entries:
+            raise BadInputError(f"list {file} names no pair; write 'picture depth' in each line")
+        self._refuse_missing(entries, f"list {file}")
+        return entries
+
+
+@DATASETS.register_module()
+class DepthFolderDataset(_DepthDataset):
+    """A folder of pictures and a folder of depth maps with the same names: your own data, or mmseg's layout of NYU.
+
+    Args:
+        data_prefix: ``dict(img_path='images/train', depth_map_path='depth/train')``; searched with all their folders.
+        data_root: Folder that the prefixes start from.
+        img_suffix: Ends of the names of pictures.
+        depth_map_suffix: End of the names of depth maps.
+        depth_scale: Units of the depth files in a metre: 1000 for millimetres.
+        max_depth: The farthest depth to expect, metres; used to check the unit.
+        pipeline: Transforms.
+        test_mode: Whether every picture counts as it is.
+        indices: Use the first so many pairs in the order of their names, or those.
+        lazy_init: Read the folders later.
+        metainfo: As MMEngine's data sets.
+
+    Raises:
+        BadInputError: If a folder is missing or empty, a picture has no depth map, or the unit is not what is said.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_prefix: Mapping[str, str],
+        data_root: str | None = None,
+        img_suffix: str | Sequence[str] = (".jpg", ".jpeg", ".png"),
+        depth_map_suffix: str = ".png",
+        depth_scale: float = MILLIMETRES,
+        max_depth: float = 10.0,
+        pipeline: Sequence[dict | Callable] = (),
+        test_mode: bool = False,
+        indices: int | Sequence[int] | None = None,
+        lazy_init: bool = False,
+        metainfo: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.img_suffix = (img_suffix,) if isinstance(img_suffix, str) else tuple(img_suffix)
+        self.depth_map_suffix = depth_map_suffix
+        super().__init__(
+            data_prefix=data_prefix,
+            data_root=data_root,
+            depth_scale=depth_scale,
+            max_depth=max_depth,
+            pipeline=pipeline,
+            test_mode=test_mode,
+            indices=indices,
+            lazy_init=lazy_init,
+            metainfo=metainfo,
+        )
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Pair the files of the two folders."""
+        pictures, depths = (Path(self.data_prefix[key]) for key in ("img_path", "depth_map_path"))
+        for folder in (pictures, depths):
+            if not folder.is_dir():
+                raise BadInputError(f"folder {folder} does not exist, looked from {Path.cwd()}\n{SOURCE}")
+        found = sorted(file for file in pictures.rglob("*") if file.name.lower().endswith(self.img_suffix))
+        if not found:
+            raise BadInputError(f"folder {pictures} holds no picture ending in {', '.join(self.img_suffix)}")
+        entries = [
+            self._entry(file, depths / file.relative_to(pictures).with_suffix(self.depth_map_suffix)) for file in found
+        ]
+        self._refuse_missing(entries, f"the pictures of {pictures} and depth maps of {depths}")
+        return entries
