@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, help="where the report goes (default: test/ beside the checkpoint)")
     parser.add_argument("--toy", action="store_true", help="evaluate on toy scenes, as --toy trained")
     parser.add_argument("--data-root", type=Path, help="folder of the data set, instead of the config's")
+    parser.add_argument("--tta", action="store_true", help="segmenters: average over scales and mirrored pictures")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="config values, as key.of.value=3")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -45,6 +46,7 @@ def main() -> None:
             data_root=args.data_root,
             options=args.cfg_options,
             launcher=args.launcher,
+            tta=args.tta,
         )
     except MendableError as error:
         sys.exit(f"error: {error}")

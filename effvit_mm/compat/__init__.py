@@ -4,12 +4,20 @@ One file a shim, each with ``activate()`` and ``status()``; a shim acts only whe
 library it cures is imported. Activating them imports no library.
 """
 
-from effvit_mm.compat import config_inheritance, coordinates, mmcv_ext, noise, package_lookup, version_bounds
+from effvit_mm.compat import (
+    config_inheritance,
+    coordinates,
+    mmcv_ext,
+    noise,
+    package_lookup,
+    sampling_locations,
+    version_bounds,
+)
 from effvit_mm.compat.shim import Shim
 
 __all__ = ["Shim", "activate", "report"]
 
-_SHIMS = (mmcv_ext, version_bounds, package_lookup, config_inheritance, coordinates, noise)
+_SHIMS = (mmcv_ext, version_bounds, package_lookup, config_inheritance, coordinates, sampling_locations, noise)
 
 
 def activate() -> None:

@@ -29,7 +29,7 @@ import multiprocessing
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +82,12 @@ def ensure_toy_scenes(
     size: tuple[int, int] = (128, 160),
     seed: int = 0,
     num_workers: int | None = None,
+    before_rendering: Callable[[], None] | None = None,
 ) -> Path:
     """Return the folder of a set of toy scenes; make it first where it is missing or was made with other parameters.
 
-    The files are written beside `root` and moved there at the end, so a folder at `root` is always complete, also when
-    two processes make it at once.
+    A line on stderr says which parameters differ before a folder is replaced. The files are written beside `root` and
+    moved there at the end, so a folder at `root` is always complete, also when two processes make it at once.
 
     Args:
         root: Folder of the set.
@@ -97,6 +98,7 @@ def ensure_toy_scenes(
         num_workers: Processes; by default one a core, at most four, and only the calling one for a set of the default
             size, which is done before others have started. The files do not depend on it. With more than one, a script
             that calls this needs the usual `if __name__ == "__main__":`.
+        before_rendering: Called where there is something to render; what it raises leaves the folder as it was.
 
     Raises:
         ValueError: On a bad argument, or if there is something at `root` that this function did not write.
@@ -106,8 +108,13 @@ def ensure_toy_scenes(
     size = (int(size[0]), int(size[1]))
     manifest = {"num_train": num_train, "num_val": num_val, "size": list(size), "seed": seed}
     manifest["format_version"] = FORMAT_VERSION
-    if _read_manifest(root) == manifest:
+    found = _read_manifest(root)
+    if found == manifest:
         return root
+    if before_rendering is not None:
+        before_rendering()
+    if found is not None:
+        Console(stderr=True).print(_say_replaced(root, found, manifest), markup=False, highlight=False, soft_wrap=True)
     root.parent.mkdir(parents=True, exist_ok=True)
     with _sibling(root) as made:
         jobs = [
@@ -154,6 +161,13 @@ def _read_manifest(root: Path) -> dict[str, Any] | None:
             "pass a new or an empty folder, or remove this one"
         )
     return manifest
+
+
+def _say_replaced(root: Path, found: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Name every parameter that differs, or the version of the format alone."""
+    held = [f"{name}={found.get(name)}" for name in asked if found.get(name) != asked[name]]
+    wanted = [f"{name}={value}" for name, value in asked.items() if found.get(name) != value]
+    return f"toy scenes: {root} is rendered anew: it holds {', '.join(held)}, asked for is {', '.join(wanted)}"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Has a config the sections a run needs, and sensible numbers in them? Asked before anything is built.
 
-What only a library can judge (names in its registries, arguments of its classes) is told when it is built, see
-:mod:`effvit_mm.engine.explain`.
+Names of arguments are looked up in :mod:`effvit_mm.engine.argument_check`; what only a library can judge is told when
+it is built, see :mod:`effvit_mm.engine.explain`.
 """
 
 import inspect
@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import FlexibleRunner, Runner
 
+from effvit_mm.engine.argument_check import check_arguments
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
 
@@ -37,7 +38,8 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run has.
 
     Raises:
-        BadInputError: At the first section that is missing or no section, or number that cannot be one.
+        BadInputError: At the first section that is missing or no section, number that cannot be one, or argument that
+            nothing takes.
     """
     if not isinstance(cfg.get("model"), dict) or not cfg.model.get("type"):
         raise BadInputError(f"model is {_short(cfg.get('model'))}, expected dict(type='MaskRCNN', ...)")
@@ -53,6 +55,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     sections = ("model", "optim_wrapper", "param_scheduler", "default_hooks", "custom_hooks", "log_processor")
     for section in (*sections, *(name for split in splits for name in NEEDED[split])):
         _check_values(section, cfg.get(section))
+    check_arguments(cfg, splits)
 
 
 def check_shapes(cfg: Config) -> None:

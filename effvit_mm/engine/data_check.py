@@ -6,8 +6,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from effvit_mm.engine.classification_check import check_classification, reads_classes
 from effvit_mm.engine.coco_check import check_crowds, check_masks, is_trained_on, read_coco
 from effvit_mm.engine.picture_check import check_pictures
+from effvit_mm.engine.segmentation_check import check_segmentation, pairs_masks
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
 
@@ -23,7 +25,9 @@ TOY_HINT = "To see a run at once, without any data: add --toy to the command."
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     """Check the data sets of a run: files that are missing or cut off, annotations of another kind, class names.
 
-    Understands COCO annotations (``CocoDataset`` and all that read its files); other data sets are left to themselves.
+    Understands COCO annotations (``CocoDataset`` and all that read its files), index masks (mmsegmentation's data sets,
+    see :mod:`effvit_mm.engine.segmentation_check`) and class folders (mmpretrain's, see
+    :mod:`effvit_mm.engine.classification_check`); other data sets are left to themselves.
 
     Args:
         cfg: The config of a run.
@@ -33,11 +37,16 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         BadInputError: At the first thing that would make the run fail or learn nothing.
     """
     datasets = []
+    masked = []
+    classified = []
     for split in splits:
         name = f"{split}_dataloader.dataset"
         root = cfg.get(f"{split}_dataloader", {}).get("dataset")
         scope = cfg.get("default_scope") or "mmdet"
-        datasets += [(split, leaf) for leaf in _leaves(root, name) if _reads_coco(leaf, name, scope)]
+        leaves = list(_leaves(root, name))
+        datasets += [(split, leaf) for leaf in leaves if _reads_coco(leaf, name, scope)]
+        masked += [(split, leaf) for leaf in leaves if pairs_masks(leaf, scope)]
+        classified += [(split, leaf) for leaf in leaves if reads_classes(leaf, scope)]
     _check_presence(cfg, datasets)
     checked = set()
     for split, dataset in datasets:
@@ -46,6 +55,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         if key not in checked:
             _check_coco(split, dataset, evaluators)
             checked.add(key)
+    check_segmentation(cfg, masked, TOY_HINT)
+    check_classification(cfg, classified, TOY_HINT)
 
 
 def _leaves(dataset: Any, name: str) -> Iterator[Any]:
@@ -185,13 +196,21 @@ def _check_evaluator(split: str, evaluator: Any, file: Path, content: dict[str, 
 def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]) -> set[Any]:
     """Return the ids of a data set's classes; refuse classes that mmdet would confuse."""
     wanted = _classes_of(split, dataset)
-    names = [category["name"] for category in content["categories"] if category["name"] in wanted]
+    in_file = [category["name"] for category in content["categories"]]
+    names = [name for name in in_file if name in wanted]
     setting = f"{split}_dataloader.dataset.metainfo=dict(classes=(...))"
+    odd = [name for name in wanted if name not in in_file]
     if not names:
         raise BadInputError(
             f"none of the {len(wanted)} classes of the {split} data set ({_some(wanted)}) is a category of {file}, "
-            f"which has {_some([category['name'] for category in content['categories']])}; set "
+            f"which has {_some(in_file)}; {_likely_meant(odd, in_file)}set "
             f"{setting} to the names in the file, and num_classes of the heads to their number"
+        )
+    if odd:
+        raise BadInputError(
+            f"of the {len(wanted)} classes of the {split} data set {_some(map(repr, odd))} is no category of {file}; "
+            f"{_likely_meant(odd, in_file)}set {setting} to the names in the file, which has {_some(in_file)}, or add "
+            f"the missing categories to the file"
         )
     if names != list(wanted):
         # mmdet numbers classes as the file does: others would be learnt, and drawn, under each other's names.
@@ -201,6 +220,17 @@ def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]
             f"to the file{', each once' if len(names) > len(set(names)) else ''}"
         )
     return {category["id"] for category in content["categories"] if category["name"] in wanted}
+
+
+def _likely_meant(odd: list[str], in_file: list[str]) -> str:
+    """Say of names that a file lacks which of its names were meant, two of them where a comma is missing."""
+    for name in odd:
+        joined = [(one, name[len(one) :]) for one in in_file if name.startswith(one) and name[len(one) :] in in_file]
+        if joined:
+            return f"{name!r} is {joined[0][0]!r} and {joined[0][1]!r} without a comma between them; "
+    near = [(name, near_names(name, in_file)) for name in odd]
+    meant = [f"for {name!r} {hint.rstrip('?')}" for name, hint in near if hint.startswith("did you mean")]
+    return f"{', '.join(meant[:3])}? " if meant else ""
 
 
 def _classes_of(split: str, dataset: Any) -> tuple[str, ...]:

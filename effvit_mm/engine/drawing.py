@@ -2,6 +2,8 @@
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from mmengine.visualization import Visualizer
 from torch import Tensor
 
 MIN_SIDE = 480
+MAX_OPACITY = 0.5
 # mmengine says so of every object that touches the border; it is drawn all the same, as it should be.
 AT_THE_BORDER = "Warning: The (bbox|polygon) is out of bounds"
 
@@ -33,11 +36,29 @@ def draw_sample(visualizer: Visualizer, sample: Any, file: Path, *, score_thresh
     if factor > 1:
         picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         sample = _enlarged(sample, factor)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _steady(visualizer):
         warnings.filterwarnings("ignore", message=AT_THE_BORDER)
         visualizer.add_datasample(
             file.stem, picture, data_sample=sample, pred_score_thr=score_threshold, out_file=str(file)
         )
+
+
+@contextmanager
+def _steady(visualizer: Visualizer) -> Iterator[None]:
+    """Draw with the same colours at every run, and masks that the picture is seen through.
+
+    mmdet shifts the colour of each mask at random, to tell neighbours of one class apart.
+    """
+    state, opacity = np.random.get_state(), getattr(visualizer, "alpha", None)  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002  (the generator that mmdet draws from)
+    if opacity is not None:
+        visualizer.alpha = min(opacity, MAX_OPACITY)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        if opacity is not None:
+            visualizer.alpha = opacity
 
 
 def _enlarged(sample: Any, factor: int) -> Any:

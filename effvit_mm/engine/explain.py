@@ -22,6 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import Registry, build_from_cfg
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
+from effvit_mm.engine.dead_worker import LOST, WorkerDiedError, explain_dead_worker
 from effvit_mm.errors import BadInputError, MendableError
 from effvit_mm.registry import near_names
 
@@ -62,6 +63,7 @@ def explained(cfg: Config) -> Iterator[None]:
 
     Raises:
         BadInputError: Instead of what the library raised, which stays chained to it.
+        WorkerDiedError: If a process that loads data is gone.
     """
     try:
         yield
@@ -70,8 +72,12 @@ def explained(cfg: Config) -> Iterator[None]:
         if plain == str(error):
             raise
         raise type(error)(plain) from error
-    except EXPLAINED as error:
-        message = _explain(error, [frame for frame, _ in traceback.walk_tb(error.__traceback__)], cfg)
+    except (*EXPLAINED, *LOST) as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        death = explain_dead_worker(error, frames, cfg)
+        if death is not None:
+            raise WorkerDiedError(death + _write_to_log(error)) from error
+        message = _explain(error, frames, cfg) if isinstance(error, EXPLAINED) else None
         if message is None:
             raise
         raise BadInputError(message + _write_to_log(error)) from error
@@ -132,7 +138,7 @@ def _explain_building(error: Exception, said: str, frames: list[FrameType], buil
         kind = spec.get("type")
         if not isinstance(kind, str):
             return f"{path} is {_short(spec)}, expected a dict with the type of a {registry.name}, type='...'"
-        return f"{path}.type={kind!r} is not a registered {registry.name}; {near_names(kind, _names_in(registry))}"
+        return f"{path}.type={kind!r} is not a registered {registry.name}; {near_names(kind, names_in(registry))}"
     if not isinstance(spec, dict):
         return f"{path} is {_short(spec)}, expected dict(type='...'): {said}"
     values = ", ".join(f"{key}={_short(value)}" for key, value in spec.items() if not str(key).startswith("_"))
@@ -205,7 +211,7 @@ def arguments_of(cls: Any) -> set[str]:
         if not inspect.isfunction(function):
             continue
         parameters = inspect.signature(function).parameters.values()
-        names |= {parameter.name for parameter in parameters if parameter.kind.name.endswith(("KEYWORD", "ONLY"))}
+        names |= {parameter.name for parameter in parameters if not parameter.kind.name.startswith("VAR")}
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
             break
     return names - {"self"}
@@ -227,9 +233,10 @@ def _dicts(cfg: Config) -> Iterator[tuple[str, dict]]:
     return ((path, value) for path, value in _values(cfg) if isinstance(value, dict))
 
 
-def _names_in(registry: Registry) -> set[str]:
+def names_in(registry: Registry) -> set[str]:
+    """Return the names that a registry knows, its parents' included."""
     names = set(registry.module_dict)
-    return names | (_names_in(registry.parent) if registry.parent is not None else set())
+    return names | (names_in(registry.parent) if registry.parent is not None else set())
 
 
 def _is_a_bug_of_ours(error: Exception, frames: list[FrameType]) -> bool:

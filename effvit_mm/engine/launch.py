@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from torch import nn
 
@@ -19,10 +19,12 @@ from effvit_mm.engine.run import (
     enable_amp,
     enable_auto_scale_lr,
     enable_resume,
+    enable_tta,
     last_whole_checkpoint,
     load_config,
     require_accelerator,
 )
+from effvit_mm.engine.run_end import show_complete, show_end, steps_done
 from effvit_mm.engine.runner import ExactRunner, prepare_processes
 from effvit_mm.errors import BadInputError
 
@@ -55,7 +57,7 @@ def train(
         auto_scale_lr: Scale the learning rate to the batch of this run.
 
     Returns:
-        The runner, after training.
+        The runner, after training; None if the run to resume is complete.
 
     Raises:
         BadInputError: If the config, its model or its data cannot be used, before anything is built.
@@ -78,6 +80,11 @@ def train(
         enable_auto_scale_lr(cfg)
     if resume:
         checkpoint = enable_resume(cfg)
+        done = steps_done(cfg, checkpoint) if checkpoint else None
+        if done:
+            if _is_first_process():
+                show_complete(cfg, checkpoint, done)
+            return None
         print(f"resuming from {checkpoint}" if checkpoint else f"nothing to resume in {cfg.work_dir}: starting anew")
     _check(cfg, ("train", "val"))
     prepare_processes(cfg)
@@ -90,6 +97,8 @@ def train(
             check_fit(_unwrapped(runner.model), weights, cfg.load_from)
         del weights
         runner.train()
+    if _is_first_process():
+        show_end(cfg, last_whole_checkpoint(Path(cfg.work_dir)))
     return runner
 
 
@@ -102,6 +111,7 @@ def evaluate(
     data_root: Path | None = None,
     options: Mapping[str, Any] | None = None,
     launcher: str = "none",
+    tta: bool = False,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the config's test data.
 
@@ -113,6 +123,7 @@ def evaluate(
         data_root: Folder that takes the place of every data set's.
         options: Values by dotted key.
         launcher: How several processes were started.
+        tta: Predict each picture at several scales and mirrored, and average (the config's ``tta_pipeline``).
 
     Returns:
         The metrics.
@@ -131,11 +142,14 @@ def evaluate(
         overlays=overlays,
         data_root=data_root,
         options=options,
+        splits=("test",),
     )
     make_loading_safe()
     cfg.launcher = launcher
     cfg.load_from, cfg.resume = str(checkpoint), False
     _check(cfg, ("test",))
+    if tta:
+        enable_tta(cfg)
     weights = read_weights(checkpoint)
     prepare_processes(cfg)
     with explained(cfg):
@@ -147,11 +161,15 @@ def evaluate(
 
 def _check(cfg: Config, splits: tuple[str, ...]) -> None:
     # One process reads the files; where it stops the run, the launcher stops the others.
-    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+    if _is_first_process():
         check_config(cfg, splits)
         check_data(cfg, splits)
         check_model(cfg)
         check_classes(cfg, splits)
+
+
+def _is_first_process() -> bool:
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
 
 
 def _weights_to_start_from(cfg: Config) -> Mapping[str, Any] | None:
@@ -165,5 +183,7 @@ def _weights_to_start_from(cfg: Config) -> Mapping[str, Any] | None:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model itself, where another wraps it for several processes."""
-    return model.module if is_model_wrapper(model) else model
+    """Return the model itself, where others wrap it for several processes or for predicting a picture several times."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model

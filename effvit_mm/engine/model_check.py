@@ -1,16 +1,18 @@
 """Does the model of a config fit together, and to its data? Asked before anything large is built."""
 
+import copy
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from effvit_mm.checkpoint import read_weights
-from effvit_mm.engine.explain import arguments_of
+from effvit_mm.checkpoint.intake import fit_backbone, read_pretrained
+from effvit_mm.engine.explain import arguments_of, explained
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import BACKBONES, near_names
 
@@ -47,7 +49,9 @@ def check_model(cfg: Config) -> None:
 def _channels_of(cls: type[nn.Module], spec: dict[str, Any]) -> tuple[int, ...]:
     try:
         with torch.device("meta"):
-            return tuple(cls(**spec).channels)
+            backbone: Any = cls(**spec)
+        _check_intake(backbone, spec.get("init_cfg"))
+        return tuple(backbone.channels)
     except ValueError as error:
         raise BadInputError(f"model.backbone: {error}") from error
     except TypeError as error:
@@ -60,6 +64,24 @@ def _channels_of(cls: type[nn.Module], spec: dict[str, Any]) -> tuple[int, ...]:
         raise BadInputError(
             f"model.backbone: {cls.__name__} cannot be built from {values} ({error}); correct the value of wrong type"
         ) from error
+
+
+def _check_intake(backbone: nn.Module, init_cfg: Any) -> None:
+    """Check that a pre-trained file on this machine fits the backbone that starts from it."""
+    for init in _as_list(init_cfg):
+        file = init.get("checkpoint") if isinstance(init, dict) and init.get("type") == "Pretrained" else None
+        if isinstance(file, str) and "://" not in file:
+            fit_backbone(backbone, read_pretrained(file), file, prefix=init.get("prefix"))
+
+
+def check_build(cfg: Config) -> None:
+    """Build the model as a run will, and drop it: seconds, where what comes first would take longer.
+
+    Raises:
+        BadInputError: At the first part that cannot be built.
+    """
+    with explained(cfg), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+        MODELS.build(copy.deepcopy(cfg.model))
 
 
 def check_classes(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -102,7 +124,9 @@ def _check_pretrained(path: str, value: Any) -> None:
             if not isinstance(file, str):
                 raise BadInputError(f"{place}.init_cfg.checkpoint is {file!r}, expected the path of a checkpoint")
             if "://" not in file:
-                read_weights(file, named=f"{place}.init_cfg.checkpoint")
+                # timm's training script stores options beside the weights, which backbones read past.
+                read = read_pretrained if place == "model.backbone" else read_weights
+                read(file, named=f"{place}.init_cfg.checkpoint")
 
 
 def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -117,6 +141,8 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _check_consumers(model: Any, name: str, channels: tuple[int, ...]) -> None:
     """Compare with the neck, or without one with every head that names ``in_channels`` for the maps it takes."""
     neck = model.get("neck")
+    if isinstance(model.get("head"), dict) and (neck or {}).get("type") in (None, "GlobalAveragePooling"):
+        _compare("head", model.head, [len(channels) - 1], name, channels)
     if neck is not None:
         if not isinstance(neck, dict) or not neck.get("type"):
             raise BadInputError(f"model.neck is {neck!r}, expected dict(type='FPN', ...)")

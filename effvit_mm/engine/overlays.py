@@ -1,13 +1,18 @@
 """Any config in another setting: on toy scenes, or on a few pictures of its own data learnt by heart."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
 
 from effvit_mm.engine.data_check import check_data
+from effvit_mm.engine.explain import arguments_of
+from effvit_mm.engine.few_masks import keep_few_masks
 from effvit_mm.engine.report import write_json
+from effvit_mm.engine.segmentation_check import pairs_masks
 from effvit_mm.errors import BadInputError
+from effvit_mm.registry import near_names
 
 
 def apply_overlay(cfg: Config, config_file: Path, overlays: Path) -> None:
@@ -37,8 +42,12 @@ def apply_overlay(cfg: Config, config_file: Path, overlays: Path) -> None:
     cfg.merge_from_dict(Config.fromfile(overlay)._cfg_dict.to_dict())
 
 
-def make_toy_scenes(cfg: Config) -> None:
+def make_toy_scenes(cfg: Config, before_rendering: Callable[[], None] | None = None) -> None:
     """Render the scenes that the toy overlay asks for, unless they are there already.
+
+    Args:
+        cfg: The config.
+        before_rendering: Called where there is something to render.
 
     Raises:
         BadInputError: If their number or size is not allowed, or their folder holds something else.
@@ -46,16 +55,22 @@ def make_toy_scenes(cfg: Config) -> None:
     # Only runs on toy scenes pay for importing the renderer.
     from effvit_mm.datasets.toy_export import ensure_toy_scenes
 
+    arguments = arguments_of(ensure_toy_scenes) - {"before_rendering"}
+    for name in set(cfg.toy_scenes) - arguments:
+        raise BadInputError(f"toy_scenes.{name} is no argument of toy scenes; {near_names(name, arguments)}")
     try:
-        ensure_toy_scenes(**cfg.toy_scenes)
+        ensure_toy_scenes(**cfg.toy_scenes, before_rendering=before_rendering)
+    except BadInputError:
+        raise
     except ValueError as error:
         raise BadInputError(f"toy_scenes: {error}") from error
 
 
 def keep_few_pictures(cfg: Config, num_pictures: int) -> None:
-    """Train and validate a config on the same few pictures of its training data, in COCO's format.
+    """Train and validate a config on the same few pictures of its training data.
 
-    Their annotations are written to ``<work dir>/few_pictures.json``.
+    In COCO's format, their annotations are written to ``<work dir>/few_pictures.json``; of index masks, their names to
+    ``<work dir>/few_pictures.txt``.
 
     Args:
         cfg: The config, changed in place; its work dir is set.
@@ -66,6 +81,9 @@ def keep_few_pictures(cfg: Config, num_pictures: int) -> None:
     """
     check_data(cfg, ("train",))
     train = cfg.train_dataloader.dataset
+    if pairs_masks(train, cfg.get("default_scope") or "mmdet"):
+        keep_few_masks(cfg, num_pictures)
+        return
     content = json.loads(Path(train.data_root or "", train.ann_file).read_bytes())
     annotated = {annotation["image_id"] for annotation in content["annotations"] if not annotation.get("iscrowd")}
     images = [image for image in content["images"] if image["id"] in annotated][:num_pictures]

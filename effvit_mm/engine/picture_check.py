@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +19,23 @@ READERS = 8
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
-def check_pictures(folder: Path, images: list[dict[str, Any]], annotations: Path) -> None:
+class Wording(NamedTuple):
+    """How a message speaks of what says which pictures there are, and how large.
+
+    Args:
+        which: Which pictures were looked at.
+        said_by: What says their size.
+        remedy: How else to mend one than by fetching it again.
+    """
+
+    which: str
+    said_by: str
+    remedy: str
+
+
+def check_pictures(
+    folder: Path, images: list[dict[str, Any]], annotations: Path, wording: Wording | None = None
+) -> None:
     """Report pictures that are missing, cut off, or of another size than the annotation file says.
 
     Reads the header and the last bytes of each; decodes only those whose last bytes are odd.
@@ -28,12 +44,16 @@ def check_pictures(folder: Path, images: list[dict[str, Any]], annotations: Path
         folder: Where they lie.
         images: The annotation file's entries, with ``file_name``, ``height`` and ``width``.
         annotations: The annotation file.
+        wording: For a message where there is no such file.
 
     Raises:
         BadInputError: With their number and the first few.
     """
+    which, said_by, remedy = wording or Wording(
+        f"that {annotations} names", "its entry says", "correct their entries in the annotation file or take them out"
+    )
     with ThreadPoolExecutor(READERS) as readers:
-        states: Iterable[str] = readers.map(lambda image: _problem_of(folder, image), images)
+        states: Iterable[str] = readers.map(lambda image: _problem_of(folder, image, said_by), images)
         # A bar is worth its lines only where a person would wait.
         if len(images) > 5000:
             states = track(states, total=len(images), description=f"Checking {folder}", transient=True)
@@ -45,14 +65,14 @@ def check_pictures(folder: Path, images: list[dict[str, Any]], annotations: Path
     if problems:
         more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
         raise BadInputError(
-            f"{len(problems)} of the {len(images)} pictures that {annotations} names cannot be used:\n"
+            f"{len(problems)} of the {len(images)} pictures {which} cannot be used:\n"
             + "\n".join(problems[:NUM_EXAMPLES])
             + more
-            + "\nfetch them again, or correct their entries in the annotation file or take them out"
+            + f"\nfetch them again, or {remedy}"
         )
 
 
-def _problem_of(folder: Path, image: dict[str, Any]) -> str:
+def _problem_of(folder: Path, image: dict[str, Any], said_by: str) -> str:
     """Return what is wrong with a picture, or an empty string."""
     file, height, width = folder / image["file_name"], image["height"], image["width"]
     try:
@@ -69,13 +89,13 @@ def _problem_of(folder: Path, image: dict[str, Any]) -> str:
     except Image.DecompressionBombError:
         # Pillow refuses what OpenCV still reads; such a picture is right if its entry says that it is large.
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        return "" if height * width > limit else f"has more than {limit} pixels, its entry says {height} x {width}"
+        return "" if height * width > limit else f"has more than {limit} pixels, {said_by} {height} x {width}"
     except FileNotFoundError:
         return "missing"
     except (OSError, SyntaxError, ValueError) as error:
         return f"torn or no picture: {str(error)[:200]}"
     if size != (height, width):
-        return f"is {size[0]} x {size[1]} pixels (H x W), its entry says {height} x {width}"
+        return f"is {size[0]} x {size[1]} pixels (H x W), {said_by} {height} x {width}"
     return ""
 
 

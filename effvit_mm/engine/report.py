@@ -3,26 +3,31 @@
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import master_only
+import torch
+from mmengine.dist import all_reduce, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
 from effvit_mm.engine.drawing import draw_sample
+from effvit_mm.engine.segmentation_drawing import draw_segmentation, without_scores
 from effvit_mm.registry import HOOKS
+
+# What COCO's evaluation gives for a kind of object that the data has none of.
+NOTHING_OF_THIS_KIND = -1
 
 
 @HOOKS.register_module()
 class RunReportHook(Hook):
     """After each validation or test, write ``metrics.json`` and ``predictions/``, and print the figures.
 
-    The files lie in the work dir and always show the newest evaluation. Pictures are drawn by the run's own visualizer:
-    ground truth on the left, predictions on the right.
+    The files lie in the work dir and always show the newest evaluation. Detections are drawn by the run's own
+    visualizer, ground truth on the left, predictions on the right; segmentations beside their picture, with a legend.
 
     Args:
         num_pictures: How many pictures are drawn, the first of the data set.
@@ -36,6 +41,8 @@ class RunReportHook(Hook):
         self.num_pictures = num_pictures
         self.score_threshold = score_threshold
         self._samples: list[Any] = []
+        # Pictures with detections that may be none, and detections.
+        self._counts = torch.zeros(2, dtype=torch.int64)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
@@ -51,15 +58,18 @@ class RunReportHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Report a validation."""
+        all_reduce(self._counts)
         self._report(runner, metrics or {}, "validation")
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Report a test."""
+        all_reduce(self._counts)
         self._report(runner, metrics or {}, "test")
 
     def _keep(self, outputs: Sequence[Any] | None) -> None:
+        self._count(outputs)
         room = self.num_pictures - len(self._samples)
-        self._samples.extend((outputs or [])[:room])
+        self._samples.extend(without_scores(sample) for sample in (outputs or [])[:room])
 
     @master_only
     def _report(self, runner: Runner, metrics: dict[str, float], phase: str) -> None:
@@ -68,22 +78,62 @@ class RunReportHook(Hook):
         # JSON has no NaN.
         write_json(work_dir / "metrics.json", {k: None if math.isnan(v) else v for k, v in figures.items()})
         folder = self._draw(runner, work_dir / "predictions")
-        table = Table("metric", "value", title=phase)
-        for name, value in figures.items():
-            # COCO's -1 says that the data holds nothing of this kind.
-            table.add_row(name, "-" if value == -1 else f"{value:.4f}")
+        show_figures(figures, phase, self._say_empty(figures))
         console = Console()
-        console.print(table)
         console.print(f"figures   {work_dir / 'metrics.json'}", soft_wrap=True)
         if folder:
             console.print(f"pictures  {folder}", soft_wrap=True)
 
+    def _count(self, outputs: Sequence[Any] | None) -> None:
+        for sample in outputs or ():
+            if "pred_instances" in sample:
+                self._counts += torch.tensor([1, len(sample.pred_instances)])
+
+    def _say_empty(self, figures: dict[str, float]) -> str:
+        """Say why there is nothing to see; an empty string where there is something."""
+        num_pictures, num_found = self._counts.tolist()
+        self._counts.zero_()
+        if num_pictures and not num_found:
+            return (
+                "The model found no object in any picture: it has learnt too little yet, the checkpoint is of another "
+                "model, or model.test_cfg keeps only scores that it does not reach."
+            )
+        return "" if figures else "The evaluator gave no figures: it only wrote predictions, or there was no picture."
+
     def _draw(self, runner: Runner, folder: Path) -> Path | None:
         samples, self._samples = self._samples, []
-        for sample in samples:
-            file = folder / f"{Path(sample.img_path).stem}.png"
-            draw_sample(runner.visualizer, sample, file, score_threshold=self.score_threshold)
+        pictures = [Path(sample.img_path) for sample in samples]
+        # NYU's pictures are told apart by their folders alone.
+        alone = len({picture.stem for picture in pictures}) == len(pictures)
+        for sample, picture in zip(samples, pictures, strict=True):
+            file = folder / f"{picture.stem if alone else f'{picture.parent.name}_{picture.stem}'}.png"
+            if "pred_sem_seg" in sample:
+                draw_segmentation(runner.visualizer.dataset_meta, sample, file)
+            else:
+                draw_sample(runner.visualizer, sample, file, score_threshold=self.score_threshold)
         return folder if samples else None
+
+
+def show_figures(figures: Mapping[str, float | None], title: str, note: str = "") -> None:
+    """Print figures as a table.
+
+    Args:
+        figures: Values by name; None for what is not a number.
+        title: What they are of.
+        note: A sentence below it.
+    """
+    table = Table("metric", "value", title=title)
+    for name, value in figures.items():
+        table.add_row(name, "nan" if value is None else "-" if value == NOTHING_OF_THIS_KIND else f"{value:.4f}")
+    console = Console()
+    if figures:
+        console.print(table)
+    if NOTHING_OF_THIS_KIND in figures.values():
+        console.print(
+            "- does not apply: the data has no object of this kind (s small, m medium, l large)", soft_wrap=True
+        )
+    if note:
+        console.print(note, soft_wrap=True)
 
 
 def write_json(file: Path, content: Any) -> None:

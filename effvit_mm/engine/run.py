@@ -3,6 +3,8 @@
 import re
 import zipfile
 from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 
 from effvit_mm.checkpoint import load_safely
 from effvit_mm.engine.config_check import check_config, check_options, check_shapes, check_work_dir
+from effvit_mm.engine.model_check import check_build, check_model
 from effvit_mm.engine.overlays import apply_overlay, keep_few_pictures, make_toy_scenes
 from effvit_mm.errors import BadInputError
 
@@ -26,6 +29,7 @@ def load_config(
     num_pictures: int | None = None,
     data_root: Path | None = None,
     options: Mapping[str, Any] | None = None,
+    splits: tuple[str, ...] = ("train", "val"),
 ) -> Config:
     """Read a config and apply what the command line says, later arguments over earlier ones.
 
@@ -33,16 +37,18 @@ def load_config(
         config_file: A text config.
         work_dir: Where the run writes; ``work_dirs/<name of the config>`` by default.
         overlays: Folder of overlays, one a method, that put the config in another setting. Toy scenes that an overlay
-            asks for are rendered here on first use.
+            asks for are rendered here on first use, once the config and its model are checked.
         num_pictures: Train and validate on this many pictures of the training data.
         data_root: Folder that takes the place of every data set's ``data_root``.
         options: Values by dotted key (``--cfg-options``).
+        splits: Which of ``'train'``, ``'val'``, ``'test'`` the run has.
 
     Returns:
         The config.
 
     Raises:
-        BadInputError: If the file is missing or no config, or has no toy overlay.
+        BadInputError: If the file is missing or no config, or has no toy overlay; if there is something to render,
+            also if the config or its model cannot be used.
     """
     if not config_file.is_file():
         state = "is no file" if config_file.exists() else "does not exist"
@@ -50,6 +56,10 @@ def load_config(
     try:
         cfg = Config.fromfile(config_file)
     except Exception as error:  # a config is any Python code, so it can fail in any way
+        if "mmpretrain" in str(error) and find_spec("mmpretrain") is None:
+            raise BadInputError(
+                f"config {config_file} needs mmpretrain, which is not installed: pip install 'effvit_mm[pretrain]'"
+            ) from error
         imports = "custom_imports, dict(imports=['package.module'])" if "import_modules_from" in str(error) else "it"
         raise BadInputError(
             f"config {config_file} cannot be read: {type(error).__name__}: {error}; correct {imports}, or name a "
@@ -73,7 +83,7 @@ def load_config(
     if checkpoint_hook.get("type") == "CheckpointHook":
         checkpoint_hook["type"] = "KeepingCheckpointHook"
     if "toy_scenes" in cfg:
-        make_toy_scenes(cfg)
+        make_toy_scenes(cfg, before_rendering=partial(_check_without_data, cfg, splits))
     if num_pictures is not None:
         check_config(cfg, ("train", "val"))
         keep_few_pictures(cfg, num_pictures)
@@ -110,6 +120,22 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     if not cfg.get("auto_scale_lr", {}).get("base_batch_size"):
         raise BadInputError("--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config")
     cfg.auto_scale_lr.enable = True
+
+
+def enable_tta(cfg: Config) -> None:
+    """Predict versions of each test picture and average, as the config's ``tta_model`` and ``tta_pipeline`` say.
+
+    Raises:
+        BadInputError: If the config does not say.
+    """
+    lacking = [name for name in ("tta_model", "tta_pipeline") if not cfg.get(name)]
+    if lacking:
+        raise BadInputError(
+            f"--tta needs {' and '.join(lacking)} in the config; mmseg::_base_/default_runtime.py and "
+            f"mmseg::_base_/datasets/ade20k.py have them for segmenters"
+        )
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
 def enable_resume(cfg: Config) -> Path | None:
@@ -158,6 +184,12 @@ def _resumable_meta(checkpoint: Path) -> dict[str, Any]:
             f"{meta.get('iter')!r} and {seed!r}, expected whole numbers; remove it to go on from an older one"
         )
     return meta
+
+
+def _check_without_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    check_config(cfg, splits)
+    check_model(cfg)
+    check_build(cfg)
 
 
 def _set_option(cfg: Config, path: str, value: Any) -> None:

@@ -7,14 +7,19 @@ import pytest
 import torch
 from cases import LEAVES, ROOT
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from effvit_mm.engine.model_check import check_model
 from effvit_mm.engine.run import load_config
 
+# Said by mmseg's losses, whatever they are given.
+pytestmark = pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore`` is False:UserWarning")
+
 OVERLAYS = ROOT / "configs/_base_/toy"
-FEW_SCENES = {"toy_scenes.num_train": 5, "toy_scenes.num_val": 2}
+# Objects of every class are among them.
+FEW_SCENES = {"toy_scenes.num_train": 5, "toy_scenes.num_val": 4}
 
 
 def name_of(leaf):
@@ -58,7 +63,8 @@ def test_leaf_takes_a_training_step_and_predicts_on_toy_scenes(leaf, workplace, 
     cfg = load_config(leaf, overlays=OVERLAYS, options=FEW_SCENES)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
+    # As MMEngine's Runner does outside a distributed run.
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
     train, val = (Runner.build_dataloader(loader, seed=0) for loader in (cfg.train_dataloader, cfg.val_dataloader))
@@ -85,6 +91,8 @@ def test_toy_overlay_changes_no_part_of_the_backbone(leaf, workplace, monkeypatc
 
 @leaves
 def test_toy_overlay_sets_the_class_count_of_every_head(leaf, workplace, monkeypatch):
+    if leaf.parent.name == "nyu":
+        pytest.skip("depth has no classes")
     monkeypatch.chdir(workplace)
     toy = load_config(leaf, overlays=OVERLAYS, options=FEW_SCENES)
     counts = re.findall(r"num_classes=(\d+)", Config(dict(model=toy.model)).pretty_text)

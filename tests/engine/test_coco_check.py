@@ -142,9 +142,26 @@ def test_run_lengths_are_counted_as_pycocotools_writes_them(share):
 
 def test_classes_that_mmdet_would_confuse_are_refused(tmp_path):
     write_coco(tmp_path)
-    for classes in (CLASSES[::-1], (*CLASSES, "cone")):
-        with pytest.raises(BadInputError, match=r"in this order, box, sphere(.|\n)*metainfo"):
-            check_data(coco_config(tmp_path, classes=classes), ("train",))
+    with pytest.raises(BadInputError, match=r"in this order, box, sphere(.|\n)*metainfo"):
+        check_data(coco_config(tmp_path, classes=CLASSES[::-1]), ("train",))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ((*CLASSES, "cone"), "of the 3 classes of the train data set 'cone' is no category of .*boxes.json"),
+        (("box", "spheer"), "'spheer' is no category of .*; for 'spheer' did you mean 'sphere'[?] set .*metainfo"),
+        (
+            ("Box", "Sphere"),
+            "none of the 2 .* for 'Box' did you mean 'box', for 'Sphere' did you mean 'sphere'[?]",
+        ),
+        (("boxsphere",), "'boxsphere' is 'box' and 'sphere' without a comma between them; set .*metainfo"),
+    ],
+)
+def test_a_class_that_the_file_lacks_is_named_with_the_category_that_was_meant(tmp_path, classes, message):
+    write_coco(tmp_path)
+    with pytest.raises(BadInputError, match=message):
+        check_data(coco_config(tmp_path, classes=classes), ("train",))
 
 
 def test_an_evaluators_file_of_other_pictures_is_refused(tmp_path):

@@ -121,7 +121,7 @@ def test_a_whole_picture_with_bytes_behind_its_end_passes(tmp_path):
 
 
 def test_a_data_set_of_another_library_is_left_to_itself():
-    cfg = Config(dict(default_scope="mmseg", train_dataloader=dict(dataset=dict(type="ADE20KDataset", data_root="x"))))
+    cfg = Config(dict(default_scope="mmseg", train_dataloader=dict(dataset=dict(type="NYUDataset", data_root="x"))))
     check_data(cfg, ("train",))
 
 

@@ -6,6 +6,7 @@ import pytest
 from cases import ROOT
 from tiny_coco import CLASSES, write_annotations, write_coco
 
+from effvit_mm.datasets.toy_export import ensure_toy_scenes
 from effvit_mm.engine.run import load_config
 from effvit_mm.errors import BadInputError
 
@@ -65,12 +66,64 @@ def test_no_picture_is_refused(tmp_path):
 def test_a_method_without_an_overlay_is_told_which_have_one(tmp_path, setting):
     file = tmp_path / "yolo_mine.py"
     file.write_text("model = dict(type='YOLO')")
-    with pytest.raises(
-        BadInputError, match=f"--{setting} has no overlay for yolo_mine.py(.|\n)*maskrcnn, retinanet\\."
-    ):
+    with pytest.raises(BadInputError, match=f"--{setting} has no overlay for yolo_mine.py(.|\n)*maskrcnn, retinanet"):
         load_config(file, overlays=BASES / setting)
 
 
 def test_impossible_toy_scenes_are_refused_by_the_name_of_the_argument():
     with pytest.raises(BadInputError, match="toy_scenes: num_train=0"):
         load_config(MASKRCNN, overlays=BASES / "toy", options={"toy_scenes.num_train": 0})
+
+
+def test_an_argument_that_toy_scenes_do_not_take_gets_near_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match=r"toy_scenes.num_trian is no argument .*did you mean 'num_train'"):
+        load_config(MASKRCNN, overlays=BASES / "toy", options={"toy_scenes.num_trian": 4})
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.backbone.type", "model.backbone.type='AnchorFromer' is not a registered .*'AnchorFormer'"),
+        ("model.neck.in_chanels", "model.neck: FPN takes no argument 'in_chanels'; did you mean 'in_channels'"),
+        ("model.roi_head.mask_head.conv_out_chanels", "takes no argument 'conv_out_chanels'"),
+        ("train_cfg.max_epoch", "train_cfg.max_epoch is no argument of the loop"),
+        ("default_hooks.checkpoint.intervall", "intervall is no argument of the hook"),
+    ],
+)
+def test_a_mistake_in_the_config_is_told_before_toy_scenes_are_rendered(tmp_path, monkeypatch, option, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match=message):
+        load_config(MASKRCNN, overlays=BASES / "toy", options={option: "AnchorFromer"})
+    assert not list(tmp_path.rglob("*.jpg"))
+
+
+def test_an_evaluation_is_not_held_to_the_sections_of_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"train_cfg.max_epoch": 3, "toy_scenes.num_train": 1, "toy_scenes.num_val": 1}
+    load_config(MASKRCNN, overlays=BASES / "toy", options=options, splits=("test",))
+    assert len(list(tmp_path.glob("data/toy_scenes/coco/*/*.jpg"))) == 2
+
+
+def test_other_toy_scenes_say_in_a_line_what_they_replace(tmp_path, capsys):
+    few = dict(num_val=1, num_workers=1)
+    ensure_toy_scenes(tmp_path / "toy", num_train=2, **few)
+    assert "rendered anew" not in capsys.readouterr().err
+    ensure_toy_scenes(tmp_path / "toy", num_train=1, **few)
+    said = f"toy scenes: {tmp_path}/toy is rendered anew: it holds num_train=2, asked for is num_train=1\n"
+    assert said in capsys.readouterr().err
+    ensure_toy_scenes(tmp_path / "toy", num_train=1, **few)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_stops_a_rendering_before_it_begins_leaves_the_folder(tmp_path):
+    few = dict(num_val=1, num_workers=1)
+    ensure_toy_scenes(tmp_path / "toy", num_train=2, **few, before_rendering=None)
+
+    def stop():
+        raise BadInputError("model")
+
+    ensure_toy_scenes(tmp_path / "toy", num_train=2, **few, before_rendering=stop)
+    with pytest.raises(BadInputError, match="model"):
+        ensure_toy_scenes(tmp_path / "toy", num_train=1, **few, before_rendering=stop)
+    assert len(list((tmp_path / "toy/coco/train2017").iterdir())) == 2

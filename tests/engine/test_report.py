@@ -56,6 +56,61 @@ def test_an_evaluation_leaves_figures_and_pictures(runner, sample, tmp_path, cap
     assert len(list((tmp_path / "run/predictions").iterdir())) == 1
 
 
+def test_a_figure_that_does_not_apply_is_explained_in_a_line(runner, capsys):
+    hook = RunReportHook()
+    hook.after_val_epoch(runner, {"coco/bbox_mAP_50": 0.25})
+    assert "does not apply" not in capsys.readouterr().out
+    hook.after_val_epoch(runner, {"coco/bbox_mAP_50": 0.25, "coco/bbox_mAP_l": -1.0})
+    assert "- does not apply: the data has no object of this kind" in capsys.readouterr().out
+
+
+def test_an_evaluation_without_any_detection_says_so_in_words(runner, sample, capsys):
+    hook = RunReportHook()
+    empty = sample.clone()
+    empty.pred_instances = sample.pred_instances[:0]
+    hook.after_val_iter(runner, 0, outputs=[empty, empty])
+    hook.after_val_epoch(runner, {})
+    shown = capsys.readouterr().out
+    assert "found no object in any picture" in shown
+    assert "value" not in shown
+    hook.after_val_iter(runner, 0, outputs=[empty, sample])
+    hook.after_val_epoch(runner, {"coco/bbox_mAP": 0.0})
+    assert "found no object" not in capsys.readouterr().out
+
+
+def test_an_evaluator_that_only_writes_predictions_is_told_from_a_model_that_finds_nothing(runner, sample, capsys):
+    hook = RunReportHook()
+    hook.after_test_iter(runner, 0, outputs=[sample])
+    hook.after_test_epoch(runner, {})
+    assert "gave no figures" in capsys.readouterr().out
+
+
+def drawn(runner, sample, tmp_path):
+    hook = RunReportHook()
+    hook.after_test_iter(runner, 0, outputs=[sample])
+    hook.after_test_epoch(runner, {})
+    return cv2.imread(str(tmp_path / "run/predictions/scene.png")).astype(int)
+
+
+def test_pictures_are_the_same_whatever_was_drawn_at_random_before(runner, sample, tmp_path):
+    np.random.seed(3)
+    first = drawn(runner, sample, tmp_path)
+    state = np.random.get_state()[1].copy()
+    second = drawn(runner, sample, tmp_path)
+    assert (first == second).all()
+    assert (np.random.get_state()[1] == state).all()
+
+
+def test_a_mask_is_seen_through(runner, sample, tmp_path):
+    light = drawn(runner, sample, tmp_path)
+    cv2.imwrite(sample.img_path, np.full((40, 60, 3), 200, np.uint8))
+    change = np.abs(drawn(runner, sample, tmp_path) - light)[:, :480]
+    inside, outside = change[230:238, 200:390], change[300:, 400:]
+    assert np.median(outside) == 110
+    assert 50 <= np.median(inside) <= 60
+    assert runner.visualizer.alpha == 0.8
+
+
 def test_small_pictures_are_enlarged_and_boxes_stay_on_their_objects(runner, sample, tmp_path):
     RunReportHook()._keep([sample])
     hook = RunReportHook()

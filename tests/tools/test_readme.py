@@ -70,8 +70,10 @@ def test_table_of_backbones_lists_every_name():
 
 
 def readme_order(name):
-    family, variant = name.rsplit("_", 1)
-    return family, ("t", "ti", "s", "m", "b").index(variant)
+    from effvit_mm.registry import BACKBONES
+
+    family = next(known for known in sorted(BACKBONES, key=len, reverse=True) if name.startswith(f"{known}_"))
+    return family, ("t", "ti", "s", "m", "b", "b_384").index(name.removeprefix(f"{family}_"))
 
 
 def test_it_stays_short():

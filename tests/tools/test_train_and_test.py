@@ -26,6 +26,24 @@ def test_a_run_leaves_figures_pictures_config_and_checkpoint(workplace, trained)
     assert "coco/bbox_mAP_50" in trained
 
 
+def test_the_end_of_a_run_names_the_command_that_evaluates_it_and_the_pictures(workplace, trained):
+    evaluate = f"python tools/test.py work_dirs/{RUN}/{RUN}.py work_dirs/{RUN}/epoch_1.pth"
+    checkpoint, command, pictures = trained.splitlines()[-3:]
+    assert checkpoint.split() == ["checkpoint", f"work_dirs/{RUN}/epoch_1.pth"]
+    assert command.endswith(evaluate)
+    assert pictures.split() == ["pictures", f"work_dirs/{RUN}/predictions"]
+
+
+def test_resuming_a_complete_run_says_so_and_leaves_it_as_it_was(workplace, trained):
+    run = workplace.folder / "work_dirs" / RUN
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    out = workplace.succeeds(f"{TRAIN} --toy --resume", *SHORT, "train_cfg.max_epochs=1")
+    assert "is already complete (1 of 1 epochs): nothing to do" in out
+    assert "coco/bbox_mAP_50" in out
+    assert f"work_dirs/{RUN}/epoch_1.pth" in out
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
 def test_the_console_shows_no_wall_of_config_and_the_log_file_holds_it(workplace, trained):
     assert "Hooks will be executed" not in trained
     assert "roi_head=" not in trained

@@ -1,0 +1,4 @@
+# UPerNet on a few pictures.
+_base_ = ["segmentation.py", "../light_heads/upernet.py"]
+
+model = dict(data_preprocessor=dict(size=(320, 320)))

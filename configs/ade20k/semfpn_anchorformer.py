@@ -1,0 +1,23 @@
+"""Semantic FPN with AnchorFormer-S on ADE20K, 80k iterations.
+
+    python tools/train.py configs/ade20k/semfpn_anchorformer.py            # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/semfpn_anchorformer.py --toy      # small rendered rooms, minutes on two cores
+
+Mirrors: no table of the AnchorFormer paper (arXiv 2505.16463); the recipe is LIT's and PVT's for Semantic FPN (arXiv
+2105.14217, released configs: AdamW, lr 1e-4, weight decay 1e-4, batch 16, poly 0.9).
+Expected mIoU: not trained here. Cost: 35.4 G multiply-adds at 512x512, backbone 14.0 (analytic).
+"""
+
+_base_ = [
+    "../_base_/models/semfpn.py",
+    "mmseg::_base_/datasets/ade20k.py",
+    "../_base_/schedules/ade20k_80k_adamw.py",
+    "../_base_/segmentation_runtime.py",
+]
+
+model = dict(
+    data_preprocessor=dict(size=(512, 512)),
+    backbone=dict(type="AnchorFormer", variant="s"),
+    neck=dict(in_channels=[64, 128, 320, 512]),
+    decode_head=dict(num_classes=150),
+)

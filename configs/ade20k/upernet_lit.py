@@ -1,0 +1,24 @@
+"""UPerNet with LIT-S on ADE20K, 160k iterations.
+
+    python tools/train.py configs/ade20k/upernet_lit.py        # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/upernet_lit.py --toy  # small rendered rooms, minutes on two cores
+
+Mirrors: no row of LIT's paper (arXiv 2105.14217); the recipe is Swin's for UPerNet (AdamW, lr 6e-5, weight decay 0.01,
+batch 16), from ImageNet weights (tools/convert.py takes these in). Expected mIoU: not trained here.
+Cost: 236.7 G multiply-adds at 512x512, backbone 25.4 (analytic).
+"""
+
+_base_ = [
+    "../_base_/models/upernet.py",
+    "mmseg::_base_/datasets/ade20k.py",
+    "../_base_/schedules/ade20k_160k_adamw.py",
+    "../_base_/segmentation_runtime.py",
+]
+
+model = dict(
+    data_preprocessor=dict(size=(512, 512)),
+    backbone=dict(type="LIT", variant="s"),
+    decode_head=dict(in_channels=[96, 192, 384, 768], num_classes=150),
+    auxiliary_head=dict(in_channels=384, num_classes=150),
+)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={"bias_table": dict(decay_mult=0.0)}))

@@ -1,0 +1,102 @@
+"""Does what a run is made of take the arguments that the config gives it? Asked before anything is built.
+
+Of hooks, loops, data loaders and the optimizer wrapper a misspelt argument would otherwise be met late: a checkpoint
+hook passes what it does not know on to the writing of the first checkpoint. What takes arguments of any name
+(``**kwargs``) is left alone. Of the model, an argument is known to be wrong only when its part is built, because parts
+hand each other more than the config says.
+"""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, Registry
+from torch.utils.data import DataLoader
+
+from effvit_mm.engine.explain import arguments_of, names_in
+from effvit_mm.errors import BadInputError
+from effvit_mm.registry import near_names
+
+# What MMEngine's Runner takes out of a piece before it builds the rest of it.
+TAKEN_OUT = {
+    "hook": {"priority"},
+    "loop": {"by_epoch"},
+    "data loader": {"num_batch_per_epoch", "disable_subprocess_warning"},
+    "optimizer wrapper": {"constructor", "paramwise_cfg"},
+}
+# What it gives a loop itself.
+GIVEN = {"self", "runner", "dataloader", "evaluator"}
+# These hand **kwargs on to something that takes no other arguments than the ones they name.
+STRICT = (CheckpointHook.__init__, AmpOptimWrapper.__init__)
+
+
+def check_arguments(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Check the names of hooks, and of the arguments of hooks, loops, data loaders and the optimizer wrapper.
+
+    Args:
+        cfg: The config of a run, whose sections are there.
+        splits: Which of ``'train'``, ``'val'``, ``'test'`` the run has.
+
+    Raises:
+        BadInputError: At the first name that nothing has; near names are suggested.
+    """
+    for path, spec in _hooks(cfg):
+        cls = _class_of(HOOKS, spec, cfg)
+        if cls is None and isinstance(spec["type"], str):
+            with HOOKS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
+                known = near_names(spec["type"], names_in(registry))
+            raise BadInputError(f"{path}.type={spec['type']!r} is not a registered hook; {known}")
+        _check_names(path, spec, cls, "hook")
+    for split in splits:
+        loader, loop = cfg.get(f"{split}_dataloader"), cfg.get(f"{split}_cfg")
+        if isinstance(loader, dict):
+            _check_names(f"{split}_dataloader", loader, DataLoader, "data loader")
+        if isinstance(loop, dict):
+            _check_names(f"{split}_cfg", loop, _class_of(LOOPS, {"type": _loop_of(split, loop)}, cfg), "loop")
+    wrapper = cfg.get("optim_wrapper")
+    if "train" in splits and isinstance(wrapper, dict) and not wrapper.get("constructor"):
+        cls = _class_of(OPTIM_WRAPPERS, {"type": "OptimWrapper", **wrapper}, cfg)
+        _check_names("optim_wrapper", wrapper, cls, "optimizer wrapper")
+
+
+def _hooks(cfg: Config) -> Iterator[tuple[str, Any]]:
+    """Walk over the hooks that are to be built from a dict."""
+    custom = cfg.get("custom_hooks")
+    hooks = [(f"default_hooks.{name}", spec) for name, spec in (cfg.get("default_hooks") or {}).items()]
+    hooks += [(f"custom_hooks.{i}", spec) for i, spec in enumerate(custom if isinstance(custom, list | tuple) else ())]
+    return ((path, spec) for path, spec in hooks if isinstance(spec, dict) and spec.get("type"))
+
+
+def _loop_of(split: str, loop: Any) -> Any:
+    if split != "train":
+        return loop.get("type") or f"{split.capitalize()}Loop"
+    return loop.get("type") or ("EpochBasedTrainLoop" if loop.get("by_epoch") else "IterBasedTrainLoop")
+
+
+def _class_of(registry: Registry, spec: Any, cfg: Config) -> Any:
+    kind = spec["type"]
+    if not isinstance(kind, str):
+        return kind if isinstance(kind, type) else None
+    with registry.switch_scope_and_registry(cfg.get("default_scope")) as scoped:
+        return scoped.get(kind)
+
+
+def _check_names(path: str, spec: Any, cls: Any, kind: str) -> None:
+    if not isinstance(cls, type) or (_takes_any(cls) and cls.__init__ not in STRICT):
+        return
+    arguments = (arguments_of(cls) | TAKEN_OUT[kind]) - GIVEN
+    for name in spec:
+        if str(name) not in arguments | {"type", "_scope_"}:
+            raise BadInputError(
+                f"{path}.{name} is no argument of the {kind} {cls.__name__}; {near_names(name, arguments)}"
+            )
+
+
+def _takes_any(cls: type) -> bool:
+    if cls.__init__ is object.__init__:
+        return False  # although its signature says so
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)

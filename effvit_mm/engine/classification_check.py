@@ -1,0 +1,174 @@
+"""Are the pictures of a classifier sorted into the classes it has? Asked before a run.
+
+Understands the data sets of mmpretrain that read class folders or a list of pictures and labels (``ImageNet``,
+``CustomDataset``).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from effvit_mm.errors import BadInputError
+
+SOURCES = {
+    "ImageNet": (
+        "ImageNet-1k comes from https://image-net.org/download.php: unpack it so that {root}/train/n01440764/ and its "
+        "999\nneighbours are there and {root}/val/ has the same folders (or {root}/meta/val.txt says 'picture label' a "
+        "line),\nor say where it lies with --data-root DIR."
+    ),
+    "CustomDataset": (
+        "One folder a class lies in each folder that data_prefix names under {root}; say where that is with\n"
+        "--data-root DIR. docs/pretraining.md shows the layout."
+    ),
+}
+
+
+def reads_classes(dataset: Any, scope: str) -> bool:
+    """Tell whether a data set of a config reads class folders or a list of labels as mmpretrain does.
+
+    Args:
+        dataset: The data set's dict.
+        scope: The config's ``default_scope``.
+    """
+    if scope != "mmpretrain":
+        return False
+    from mmpretrain.datasets import CustomDataset
+
+    cls = _class_of(dataset, scope)
+    return (
+        isinstance(cls, type)
+        and issubclass(cls, CustomDataset)
+        and cls.load_data_list is CustomDataset.load_data_list
+        and "://" not in f"{dataset.get('data_root')}{dataset.get('data_prefix')}"
+    )
+
+
+def check_classification(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: str) -> None:
+    """Check the folders of a run's data sets: that they are there, their classes, and those of the head.
+
+    Args:
+        cfg: The config of a run.
+        datasets: Split and dict of each data set of :func:`reads_classes`.
+        toy_hint: What to try where there is no data.
+
+    Raises:
+        BadInputError: At the first thing that would make the run fail or learn something else.
+    """
+    built = [(split, spec, _built(spec)) for split, spec in datasets if spec.get("with_label", True)]
+    _check_presence(built, toy_hint)
+    of_training: list[str] | None = None
+    for split, spec, dataset in built:
+        where = f"{split}_dataloader.dataset"
+        if dataset.ann_file:
+            count = _check_list(where, dataset)
+        else:
+            names = _check_folders(where, spec, dataset)
+            of_training = names if of_training is None else of_training
+            if names != of_training:
+                odd = sorted(set(names) ^ set(of_training))
+                raise BadInputError(
+                    f"{dataset.img_prefix} has other class folders than the training data ({_some(odd)}): labels are "
+                    f"the places of the folders in the alphabet, so all splits need the same; add the missing ones"
+                )
+            count = len(names)
+        _check_model(cfg, split, count)
+
+
+def _class_of(dataset: Any, scope: str) -> Any:
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        return registry.get(dataset["type"]) if isinstance(dataset["type"], str) else dataset["type"]
+
+
+def _built(spec: Any) -> Any:
+    """Build a data set without reading its files."""
+    options = {key: value for key, value in spec.items() if key not in ("type", "_scope_", "pipeline", "lazy_init")}
+    return _class_of(spec, "mmpretrain")(**options, pipeline=[], lazy_init=True)
+
+
+def _check_presence(built: list[tuple[str, Any, Any]], toy_hint: str) -> None:
+    lines: dict[str, bool] = {}
+    for split, _, dataset in built:
+        lines[f"{split} pictures  {dataset.img_prefix}/"] = Path(dataset.img_prefix).is_dir()
+        if dataset.ann_file:
+            lines[f"{split} labels    {dataset.ann_file}"] = Path(dataset.ann_file).is_file()
+    if all(lines.values()):
+        return
+    width = max(map(len, lines))
+    listing = "\n".join(f"  {line:<{width}}  {'found' if found else 'MISSING'}" for line, found in lines.items())
+    _, spec, _ = built[0]
+    source = SOURCES.get(spec["type"], SOURCES["CustomDataset"]).format(root=Path(spec.get("data_root") or "."))
+    raise BadInputError(f"data is missing; looked from {Path.cwd()} for\n{listing}\n{source}\n{toy_hint}")
+
+
+def _check_folders(where: str, spec: Any, dataset: Any) -> list[str]:
+    """Return the names of the class folders, which are the classes in the order of their labels."""
+    folder = Path(dataset.img_prefix)
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    if not names:
+        raise BadInputError(
+            f"{folder} has no class folders, expected one a class with its pictures; sort the pictures into folders, "
+            f"or give {where}.ann_file, a list of 'picture label' a line"
+        )
+    empty = [name for name in names if not any(dataset.is_valid_file(str(file)) for file in (folder / name).rglob("*"))]
+    if empty:
+        raise BadInputError(
+            f"{len(empty)} of the {len(names)} class folders of {folder} hold no picture ({_some(empty)}), expected "
+            f"files in {', '.join(sorted(dataset.extensions))}; fill or remove them in every split"
+        )
+    classes = dataset.CLASSES
+    if classes is not None and len(classes) != len(names):
+        raise BadInputError(
+            f"{folder} has {len(names)} class folders ({_some(names)}), but {where} has {len(classes)} classes; set "
+            f"{where}.metainfo=dict(classes=(...)) to one name a folder in the order of the alphabet"
+        )
+    if classes is not None and spec.get("metainfo") and set(classes) == set(names) and list(classes) != names:
+        raise BadInputError(
+            f"{where}.metainfo names the classes {_some(list(classes))}, but labels follow the alphabet of the "
+            f"folders: {_some(names)}; give them in that order, or they are drawn under each other's names"
+        )
+    return names
+
+
+def _check_list(where: str, dataset: Any) -> int:
+    """Check a list of pictures and labels; return how many classes there are."""
+    labels = []
+    for number, line in enumerate(Path(dataset.ann_file).read_text().splitlines(), 1):
+        picture, _, label = line.strip().rpartition(" ")
+        if not picture or not label.isdecimal():
+            raise BadInputError(f"{dataset.ann_file}, line {number} is {line[:80]!r}, expected 'picture label'")
+        if number == 1 and not Path(dataset.img_prefix, picture).is_file():
+            raise BadInputError(
+                f"{dataset.ann_file} names {picture}, which is not in {dataset.img_prefix}; set {where}.data_prefix"
+            )
+        labels.append(int(label))
+    if not labels:
+        raise BadInputError(f"{dataset.ann_file} is empty, expected 'picture label' a line")
+    count = len(dataset.CLASSES) if dataset.CLASSES is not None else max(labels) + 1
+    if max(labels) >= count:
+        raise BadInputError(f"{dataset.ann_file} has the label {max(labels)}, but there are {count} classes, from 0 on")
+    return count
+
+
+def _check_model(cfg: Config, split: str, count: int) -> None:
+    """Compare the number of classes with the head, with what mixes pictures, and with how many guesses are counted."""
+    for part in ("head", "data_preprocessor"):
+        spec = cfg.model.get(part)
+        if isinstance(spec, dict) and spec.get("num_classes", count) != count:
+            raise BadInputError(
+                f"model.{part}.num_classes={spec['num_classes']!r}, but the {split} data set has {count} classes; set "
+                f"model.head.num_classes and model.data_preprocessor.num_classes to {count}"
+            )
+    evaluators = [] if split == "train" else cfg.get(f"{split}_evaluator") or []
+    for evaluator in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
+        guesses = evaluator.get("topk", 1) if isinstance(evaluator, dict) else 1
+        if max([guesses] if isinstance(guesses, int) else guesses) > count:
+            raise BadInputError(
+                f"{split}_evaluator.topk={guesses!r} counts more guesses than the {count} classes there are; set "
+                f"topk=(1,)"
+            )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

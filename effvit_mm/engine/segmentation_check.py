@@ -1,0 +1,260 @@
+"""Do pictures and index masks belong together, and the masks to the classes of the model? Asked before a run.
+
+Understands the data sets of mmsegmentation that pair a folder of pictures with one of masks. The values of the masks
+are read for :class:`~effvit_mm.datasets.index_mask_folder.IndexMaskFolder`, whose classes are the user's; the
+benchmarks that mmsegmentation knows by name are trusted in that.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from PIL import Image
+from rich.progress import track
+
+from effvit_mm.engine.picture_check import READERS, Wording, check_pictures
+from effvit_mm.errors import BadInputError
+
+NUM_EXAMPLES = 3
+INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
+SOURCES = {
+    "ADE20KDataset": (
+        "ADE20K's scene parsing data is ADEChallengeData2016.zip of http://sceneparsing.csail.mit.edu: unpack it so\n"
+        "that {root}/images is there, or say where it lies with --data-root DIR."
+    ),
+    "IndexMaskFolder": (
+        "Pictures and masks lie in the two folders that data_prefix names under {root}; say where that is with\n"
+        "--data-root DIR. docs/segmentation.md shows the layout."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What a mask file holds.
+
+    Args:
+        file: The file.
+        size: `(H, W)` in pixels.
+        values: The values that occur.
+        problem: What is wrong with it, or an empty string.
+    """
+
+    file: Path
+    size: tuple[int, int] = (0, 0)
+    values: frozenset[int] = frozenset()
+    problem: str = ""
+
+
+def pairs_masks(dataset: Any, scope: str) -> bool:
+    """Tell whether a data set of a config reads a folder of pictures and one of masks as mmsegmentation does.
+
+    Args:
+        dataset: The data set's dict.
+        scope: The config's ``default_scope``.
+    """
+    if scope != "mmseg":
+        return False
+    # Detectors do not wait for mmseg's data sets.
+    from mmseg.datasets import BaseSegDataset
+
+    from effvit_mm.datasets.index_mask_folder import IndexMaskFolder
+
+    cls = _class_of(dataset, scope)
+    return (
+        isinstance(cls, type)
+        and issubclass(cls, BaseSegDataset)
+        and cls.load_data_list in (BaseSegDataset.load_data_list, IndexMaskFolder.load_data_list)
+        and "://" not in f"{dataset.get('data_root')}{dataset.get('data_prefix')}"
+    )
+
+
+def check_segmentation(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: str) -> None:
+    """Check the folders of a run's data sets: pairs, sizes, values of the masks, and classes of the heads.
+
+    Args:
+        cfg: The config of a run.
+        datasets: Split and dict of each data set of :func:`pairs_masks`.
+        toy_hint: What to try where there is no data.
+
+    Raises:
+        BadInputError: At the first thing that would make the run fail or learn something else.
+    """
+    built = [(split, spec, build_dataset(split, spec, cfg.get("default_scope") or "mmseg")) for split, spec in datasets]
+    built = [entry for entry in built if entry[2] is not None]
+    _check_presence(built, toy_hint)
+    checked: dict[tuple, None] = {}
+    for split, spec, dataset in built:
+        _check_heads(cfg, split, spec["type"], len(dataset.metainfo["classes"]))
+        key = (str(dataset.data_prefix), dataset.ann_file, str(spec.get("metainfo")), split == "train")
+        if key not in checked:
+            _check_files(split, dataset)
+            checked[key] = None
+
+
+def _class_of(dataset: Any, scope: str) -> Any:
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        return registry.get(dataset["type"]) if isinstance(dataset["type"], str) else dataset["type"]
+
+
+def build_dataset(split: str, spec: Any, scope: str) -> Any:
+    """Build a data set without reading its files; None where that fails, which is told when the run is built."""
+    cls = _class_of(spec, scope)
+    names = (spec.get("metainfo") or {}).get("classes") if isinstance(spec.get("metainfo"), dict | None) else None
+    known = cls.METAINFO.get("classes")
+    others = [name for name in names or () if known is not None and name not in known]
+    if others:
+        raise BadInputError(
+            f"{split}_dataloader.dataset: {spec['type']} knows its own {len(known)} classes only, and {others[0]!r} is "
+            f"none of them; for classes of your own take type='IndexMaskFolder'"
+        )
+    options = {key: value for key, value in spec.items() if key not in ("type", "_scope_", "pipeline", "lazy_init")}
+    try:
+        dataset = cls(**options, pipeline=[], lazy_init=True)
+    except BadInputError as error:
+        raise BadInputError(f"{split}_dataloader.dataset: {error}") from error
+    except (TypeError, ValueError, AssertionError, AttributeError):
+        return None
+    return dataset if dataset.metainfo.get("classes") and dataset.data_prefix.get("img_path") else None
+
+
+def _check_presence(built: list[tuple[str, Any, Any]], toy_hint: str) -> None:
+    lines: dict[str, bool] = {}
+    for split, _, dataset in built:
+        for what, key in (("pictures", "img_path"), ("masks", "seg_map_path")):
+            if dataset.data_prefix.get(key):
+                folder = Path(dataset.data_prefix[key])
+                lines[f"{split} {what:<8}  {folder}/"] = folder.is_dir()
+    if all(lines.values()):
+        return
+    width = max(map(len, lines))
+    listing = "\n".join(f"  {line:<{width}}  {'found' if found else 'MISSING'}" for line, found in lines.items())
+    _, spec, _ = built[0]
+    root = Path(spec.get("data_root") or ".")
+    source = SOURCES.get(spec["type"], SOURCES["IndexMaskFolder"]).format(root=root)
+    raise BadInputError(f"data is missing; looked from {Path.cwd()} for\n{listing}\n{source}\n{toy_hint}")
+
+
+def _check_heads(cfg: Config, split: str, kind: str, num_classes: int) -> None:
+    """Compare the classes of a data set with those of the heads that predict them."""
+    # One channel can tell two classes apart.
+    allowed = {num_classes, 1} if num_classes == 2 else {num_classes}
+    for name in ("decode_head", "auxiliary_head"):
+        heads = cfg.model.get(name) or []
+        for place, head in enumerate(heads if isinstance(heads, list | tuple) else [heads]):
+            if isinstance(head, dict) and head.get("num_classes", num_classes) not in allowed:
+                path = f"model.{name}" + (f"[{place}]" if isinstance(heads, list | tuple) else "")
+                raise BadInputError(
+                    f"{path}.num_classes={head['num_classes']!r}, but the {split} data set ({kind}) has {num_classes} "
+                    f"classes; set num_classes={num_classes}, or {split}_dataloader.dataset.metainfo.classes"
+                )
+
+
+def _check_files(split: str, dataset: Any) -> None:
+    # Imported here, as it brings mmseg.
+    from effvit_mm.datasets.index_mask_folder import IndexMaskFolder, pairs_of
+
+    pairs = list(pairs_of(dataset).values())
+    files = [mask for _, mask in pairs if mask is not None]
+    if not files:
+        return
+    own = isinstance(dataset, IndexMaskFolder)
+    folder = Path(dataset.data_prefix["seg_map_path"])
+    with ThreadPoolExecutor(READERS) as readers:
+        masks: Iterable[Mask] = readers.map(lambda file: _read(file, values=own), files)
+        # A bar is worth its lines only where a person would wait.
+        if len(files) > 5000:
+            masks = track(masks, total=len(files), description=f"Checking {folder}", transient=True)
+        masks = list(masks)
+    _refuse(
+        folder,
+        [f"{mask.file.relative_to(folder)}  {mask.problem}" for mask in masks if mask.problem],
+        len(masks),
+        "cannot be used",
+        "an index mask is a PNG of one channel whose values are class numbers: write them again as such",
+    )
+    if own:
+        _check_values(dataset, folder, masks)
+        if split == "train":
+            _check_variety(dataset, folder, masks)
+    _check_sizes(dataset, pairs, masks)
+
+
+def _read(file: Path, *, values: bool) -> Mask:
+    """Read a mask as ``LoadAnnotations`` will: palettes are not applied, channels not merged."""
+    try:
+        with Image.open(file) as mask:
+            size = (mask.height, mask.width)
+            if mask.mode not in INDEX_MODES:
+                return Mask(file, problem=f"is a colour picture ({mask.mode})")
+            if mask.format == "JPEG":
+                return Mask(file, problem="is a JPEG, which blurs values into one another")
+            if not values:
+                return Mask(file, size)
+            found = np.flatnonzero(mask.histogram()) if mask.mode in ("L", "P") else np.unique(np.asarray(mask))
+            return Mask(file, size, frozenset(found.astype(int).tolist()))
+    except (OSError, SyntaxError, ValueError) as error:
+        return Mask(file, problem=f"is torn or no picture: {str(error)[:200]}")
+
+
+def _check_values(dataset: Any, folder: Path, masks: list[Mask]) -> None:
+    classes = dataset.class_values
+    allowed = {*classes, *dataset.ignored_values}
+    problems = [
+        f"{mask.file.relative_to(folder)}  {_some(sorted(mask.values - allowed))}"
+        for mask in masks
+        if mask.values - allowed
+    ]
+    ignored = ", ".join(map(str, sorted(dataset.ignored_values)))
+    from_one = "" if dataset.reduce_zero_label else "reduce_zero_label=True if the classes count from 1, "
+    _refuse(
+        folder,
+        problems,
+        len(masks),
+        "hold values that are no class",
+        f"the {len(classes)} classes are the values {classes[0]} to {classes[-1]}, and {ignored} is ignored; set "
+        f"{from_one}ignore_index=N if the value N marks pixels to leave out, or name all classes in metainfo",
+    )
+
+
+def _check_variety(dataset: Any, folder: Path, masks: list[Mask]) -> None:
+    """Refuse training masks of one class: the model would learn to answer nothing else, and measure well."""
+    values = frozenset().union(*(mask.values for mask in masks))
+    names = dataset.metainfo["classes"]
+    seen = [name for name, value in zip(names, dataset.class_values, strict=True) if value in values]
+    if len(seen) < min(2, len(names)):
+        only = f"only {seen[0]!r} occurs" if seen else "none occurs"
+        raise BadInputError(
+            f"the masks of {folder} hold only the values {_some(sorted(values))}: of the classes {_some(names)} "
+            f"{only}, so there is nothing to tell apart; write class numbers as they are counted here, from "
+            f"{dataset.class_values[0]} to {dataset.class_values[-1]} (255 is ignored)"
+        )
+
+
+def _check_sizes(dataset: Any, pairs: list[tuple[Path, Path | None]], masks: list[Mask]) -> None:
+    folder = Path(dataset.data_prefix["img_path"])
+    sizes = {mask.file: mask.size for mask in masks}
+    images = []
+    for picture, mask in pairs:
+        height, width = sizes[mask]
+        images.append(dict(file_name=str(picture.relative_to(folder)), height=height, width=width))
+    masks_folder = dataset.data_prefix["seg_map_path"]
+    wording = Wording(f"with masks in {masks_folder}", "its mask is", "make their masks again or take them out")
+    check_pictures(folder, images, Path(masks_folder), wording)
+
+
+def _refuse(folder: Path, problems: list[str], total: int, what: str, remedy: str) -> None:
+    if problems:
+        more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
+        listing = "".join(f"\n  {problem}" for problem in problems[:NUM_EXAMPLES])
+        raise BadInputError(f"{len(problems)} of the {total} masks of {folder} {what}:{listing}{more}\n{remedy}")
+
+
+def _some(values: Any) -> str:
+    values = [str(value) for value in values]
+    return ", ".join(values[:8]) + (", ..." if len(values) > 8 else "")

@@ -1,0 +1,98 @@
+"""Segmentations as pictures: the picture, the truth and the prediction side by side, and what their colours mean."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from mmengine.fileio import get
+from PIL import Image, ImageDraw, ImageFont
+
+MIN_SIDE = 360
+MARGIN = 8
+TEXT_SIZE = 15
+IGNORED_COLOUR = (0, 0, 0)
+# The font that comes with matplotlib, which MMEngine draws with.
+FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+
+
+def draw_segmentation(dataset_meta: Mapping[str, Any], sample: Any, file: Path) -> None:
+    """Draw one evaluated picture: picture, truth and prediction, and the names of the classes that occur.
+
+    Args:
+        dataset_meta: ``classes`` and ``palette`` of the data set.
+        sample: A data sample of mmseg with its picture's path, prediction and, where there is one, truth.
+        file: Where to write it.
+    """
+    classes, palette = dataset_meta["classes"], dataset_meta["palette"]
+    maps = {
+        title: getattr(sample, name).data[0].cpu().numpy()
+        for title, name in (("ground truth", "gt_sem_seg"), ("prediction", "pred_sem_seg"))
+        if name in sample
+    }
+    height, width = next(iter(maps.values())).shape
+    # Text has a size in pixels: on a small picture it would not fit.
+    scale = ceil(MIN_SIDE / max(height, width))
+    panels = {"picture": _load(sample.img_path).resize((width * scale, height * scale), Image.Resampling.BICUBIC)}
+    for title, labels in maps.items():
+        painted = Image.fromarray(paint(labels, palette))
+        panels[title] = painted.resize((width * scale, height * scale), Image.Resampling.NEAREST)
+    present = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
+    legend = [(str(classes[i]).strip(), tuple(palette[i])) for i in present if i < len(classes)]
+    if present[-1] >= len(classes):
+        legend.append(("ignored", IGNORED_COLOUR))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _assemble(panels, legend).save(file)
+
+
+def without_scores(sample: Any) -> Any:
+    """Return a sample without the scores of a segmentation, which are a number a class and pixel; others unchanged."""
+    if "seg_logits" not in sample:
+        return sample
+    kept = sample.new()
+    del kept.seg_logits
+    return kept
+
+
+def paint(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return the colours ``(H, W, 3)`` of class numbers ``(H, W)``; what is no class is black."""
+    colours = np.full((max(256, len(palette)), 3), IGNORED_COLOUR, np.uint8)
+    colours[: len(palette)] = palette
+    return colours[labels]
+
+
+def _load(path: str) -> Image.Image:
+    """Load a picture as mmcv does, turned as its camera noted."""
+    import mmcv
+
+    return Image.fromarray(mmcv.imfrombytes(get(path), channel_order="rgb"))
+
+
+def _assemble(panels: Mapping[str, Image.Image], legend: Sequence[tuple[str, tuple[int, ...]]]) -> Image.Image:
+    """Set panels with titles side by side, and the legend below in as many lines as it takes."""
+    font = ImageFont.truetype(str(FONT), TEXT_SIZE)
+    line = TEXT_SIZE + MARGIN
+    width, height = next(iter(panels.values())).size
+    total = len(panels) * (width + MARGIN) + MARGIN
+    places, left, row = [], MARGIN, 0
+    for name, _ in legend:
+        space = TEXT_SIZE + MARGIN // 2 + ceil(font.getlength(name)) + 2 * MARGIN
+        if left > MARGIN and left + space > total:
+            left, row = MARGIN, row + 1
+        places.append((left, row))
+        left += space
+    top = line + height + MARGIN
+    canvas = Image.new("RGB", (total, top + (row + 1) * line + MARGIN // 2), "white")
+    draw = ImageDraw.Draw(canvas)
+    for place, (title, panel) in enumerate(panels.items()):
+        left = MARGIN + place * (width + MARGIN)
+        draw.text((left, line // 2), title, fill="black", font=font, anchor="lm")
+        canvas.paste(panel, (left, line))
+    for (name, colour), (left, row) in zip(legend, places, strict=True):
+        middle = top + row * line + line // 2
+        box = (left, middle - TEXT_SIZE // 2, left + TEXT_SIZE, middle + TEXT_SIZE // 2)
+        draw.rectangle(box, fill=colour, outline="gray")
+        draw.text((box[2] + MARGIN // 2, middle), name, fill="black", font=font, anchor="lm")
+    return canvas
