@@ -1,4 +1,4 @@
-"""Damage pictures, annotations, configs and checkpoints in hundreds of ways, and train and test on what is left.
+"""Damage pictures, annotations, configs, checkpoints and released weights in hundreds of ways; train, test and convert.
 
     python tests/mutation_campaign.py --cases 300
     python tests/mutation_campaign.py --case picture_truncated --seed 7      # one case, with all it prints
@@ -14,9 +14,12 @@ import copy
 import faulthandler
 import hashlib
 import importlib
+import json
 import os
 import random
 import re
+import resource
+import runpy
 import shutil
 import signal
 import sys
@@ -36,6 +39,7 @@ from rich.table import Table
 
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
+from effvit_mm.backbones import create_backbone, create_classifier
 from effvit_mm.checkpoint import load_safely
 from effvit_mm.datasets.toy_export import ensure_toy_scenes
 from effvit_mm.engine.launch import evaluate, train
@@ -147,7 +151,9 @@ def start(case, log, patience):
 
 
 def run(case):
-    """Do what ``tools/train.py`` or ``tools/test.py`` does; returns the exit status."""
+    """Do what ``tools/train.py``, ``tools/test.py`` or ``tools/convert.py`` does; returns the exit status."""
+    if case.tool == "convert":
+        return convert(**case.arguments)
     arguments = dict(case.arguments)
     config_file = arguments.pop("config_file", case.config_file)
     checkpoint = arguments.pop("checkpoint", case.checkpoint)
@@ -159,6 +165,20 @@ def run(case):
             evaluate(config_file, checkpoint, **arguments)
     except MendableError as error:
         print(f"error: {error}", file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+def convert(source, destination, to, task, *, overwrite, limit=None):
+    """Run ``tools/convert.py``, which can write files of ``limit`` bytes; returns the exit status."""
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    sys.argv = ["convert.py", str(source), str(destination), f"--to={to}", f"--task={task}"]
+    sys.argv += ["--overwrite"] if overwrite else []
+    try:
+        runpy.run_path(str(ROOT / "tools/convert.py"), run_name="__main__")
+    except SystemExit as end:
+        print(f"error: {end}", file=sys.stderr)
         return REFUSED
     return 0
 
@@ -215,6 +235,28 @@ def is_whole(checkpoint):
     return True
 
 
+def find_conversion_fault(case, before, after, status):
+    """What is wrong with what a conversion left, or an empty string: weights that load whole, or nothing new."""
+    destination = case.arguments["destination"]
+    written = {path for path in after if after[path] != before.get(path)}
+    if status:
+        return f"refused, and wrote {sorted(written)}" if written else ""
+    note = destination.with_suffix(".json")
+    if not {destination} <= written <= {destination, note}:
+        return f"wrote {sorted(written)}"
+    create = create_classifier if case.arguments["task"] == "classifier" else create_backbone
+    overrides = json.loads(note.read_text())["overrides"] if note.exists() else {}
+    weights = load_safely(destination)
+    with torch.device("meta"):
+        network = create(case.arguments["to"], **overrides)
+    try:
+        network.load_state_dict(weights, strict=True, assign=True)
+    except RuntimeError as error:
+        return f"what it wrote does not load: {error}"
+    odd = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    return f"it wrote values that are not finite: {odd[:3]}" if odd else ""
+
+
 def find_fault(case, expected, status, output):
     """What is wrong with how a case ended, or an empty string."""
     if status is None:
@@ -243,7 +285,9 @@ def run_case(name, seed, base, config, folder, seconds):
     output = log.read_text(errors="replace")
     fault = find_fault(case, MUTATIONS[name].expected, status, output)
     after = fingerprints(folder)
-    if not fault and any(after.get(path) != content for path, content in before.items()):
+    if not fault and case.tool == "convert":
+        fault = find_conversion_fault(case, before, after, status)
+    elif not fault and any(after.get(path) != content for path, content in before.items()):
         fault = "an input file was changed"
     if not fault and was_whole and not is_whole(case.checkpoint):
         fault = "the checkpoint of the run before is lost"

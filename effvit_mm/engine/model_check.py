@@ -41,9 +41,24 @@ def check_model(cfg: Config) -> None:
         known = ours.keys() | registry.module_dict.keys()
         if isinstance(name, str) and name not in ours and registry.get(name) is None:
             raise BadInputError(f"model.backbone.type={name!r} is not a registered backbone; {near_names(name, known)}")
+        kind = cfg.model.get("type")
+        _check_preprocessor(cfg, registry.get(kind) if isinstance(kind, str) else None)
     if name in ours:
         channels = _channels_of(ours[name], spec)
         _check_consumers(cfg.model, name, channels)
+
+
+def _check_preprocessor(cfg: Config, model: Any) -> None:
+    """Check that pictures are put together into a batch: mmdet's and mmseg's models do so only if they are told how."""
+    libraries = {cls.__module__.partition(".")[0] for cls in getattr(model, "__mro__", ())}
+    spec = cfg.model.get("data_preprocessor", cfg.get("data_preprocessor"))
+    kind = spec.get("type") if isinstance(spec, dict) else spec
+    if libraries & {"mmdet", "mmseg"} and kind in (None, "BaseDataPreprocessor", "mmengine.BaseDataPreprocessor"):
+        stock = "SegDataPreProcessor" if "mmseg" in libraries else "DetDataPreprocessor"
+        raise BadInputError(
+            f"model.data_preprocessor is {spec!r}, which hands the pictures on one by one; expected one that makes a "
+            f"batch of them, such as dict(type={stock!r}, mean=[...], std=[...], bgr_to_rgb=True)"
+        )
 
 
 def _channels_of(cls: type[nn.Module], spec: dict[str, Any]) -> tuple[int, ...]:

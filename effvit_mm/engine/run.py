@@ -152,7 +152,7 @@ def enable_resume(cfg: Config) -> Path | None:
     if latest is not None:
         cfg.load_from = str(latest)
         # The order of the data follows from the seed, which the run may have drawn itself.
-        cfg.randomness = {**cfg.get("randomness", {}), "seed": _resumable_meta(latest).get("seed")}
+        cfg.randomness = {**cfg.get("randomness", {}), "seed": _resumable_meta(latest, cfg).get("seed")}
     return latest
 
 
@@ -166,10 +166,15 @@ def last_whole_checkpoint(work_dir: Path) -> Path | None:
     return next((path for path in checkpoints if zipfile.is_zipfile(path)), None)
 
 
-def _resumable_meta(checkpoint: Path) -> dict[str, Any]:
+def _resumable_meta(checkpoint: Path, cfg: Config) -> dict[str, Any]:
     """Return what a checkpoint says of its run, once it is sure that a run can go on from it."""
     content = load_safely(checkpoint)
     lacking = [part for part in RESUMED_PARTS if not isinstance(content.get(part), dict) or not content[part]]
+    if cfg.get("param_scheduler") and not (
+        isinstance(content.get("param_schedulers"), dict | list) and content["param_schedulers"]
+    ):
+        # Without its state the schedule would start anew, without a word.
+        lacking.append("param_schedulers")
     if lacking:
         raise BadInputError(
             f"{checkpoint} cannot be resumed: it lacks {', '.join(lacking)}; remove it to go on from an older one, or "

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import types
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -119,6 +120,9 @@ def test_a_head_for_other_classes_is_taken_as_it_is():
     effvit_mm.create_classifier("lit_ti", **weights.overrides).load_state_dict(weights, strict=True)
 
 
+NUM_BATCHES = "num_batches_tracked"
+
+
 def changed(source, *, drop=(), **added):
     return {key: value for key, value in source.items() if key not in drop} | added
 
@@ -134,6 +138,27 @@ def changed(source, *, drop=(), **added):
         (lambda s: s | {"layers.0.blocks.0.norm2.bias": torch.zeros(5)}, "has shape 5, and .* has 96"),
         (lambda s: s | {"layers.2.blocks.6.norm2.bias": torch.zeros(384)}, "the network has no backbone.stages.2.bl"),
         (lambda s: {f"backbone.{key}": value for key, value in s.items() if "head" not in key}, "lacks head.weight"),
+        (
+            lambda s: s | {"module.norm.bias": s["norm.bias"] + 1},
+            "module.norm.bias is norm.bias, which is there",
+        ),
+        (lambda s: s | {7: torch.zeros(2)}, "7 is a name of type int, not text"),
+        (lambda s: s | {"\ud800\n": torch.zeros(2)}, r"'\\ud800\\n' no name of this format"),
+        (lambda s: s | {"norm.bias": [0.0]}, r"lacks backbone.norms.3.bias\n  norm.bias is a list, not a tensor"),
+        (lambda s: s | {"norm.bias": s["norm.bias"].to_sparse()}, "norm.bias is a tensor of layout torch.sparse_coo"),
+        (lambda s: s | {"norm.bias": s["norm.bias"].long()}, "norm.bias is of torch.int64, and .* of torch.float32"),
+        (lambda s: s | {"norm.bias": s["norm.bias"] * torch.nan}, "norm.bias holds values that are not finite"),
+        (lambda s: s | {"norm.bias": s["norm.bias"].double() + 1e300}, "norm.bias holds values that are not finite"),
+        (
+            lambda s: s | {f"layers.0.downsample.norm_layer.{NUM_BATCHES}": torch.tensor(0.5)},
+            "num_batches_tracked holds fractions",
+        ),
+        (
+            lambda s: s | {"layers.2.blocks.0.mixer.proj.bias": s["layers.2.blocks.0.attn.proj.bias"]},
+            "another name of the source has its place",
+        ),
+        (lambda s: s | {"head.weight": torch.tensor(1.0)}, r"head.weight has shape \(\), and head.weight has 1000x768"),
+        (lambda s: s | {"norm7.weight": torch.ones(768)}, "norm7.weight no name of this format"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(change, message):
@@ -148,6 +173,11 @@ def test_what_does_not_fit_is_refused_by_name(change, message):
         (lambda: convert_state_dict({}, "lit_x"), "'lit_x'; did you mean 'lit_"),
         (lambda: convert_state_dict({}, "pyramid_t"), "no released weights are known for 'pyramid_t'"),
         (lambda: convert_state_dict({"epoch": 3}, "lit_s"), r"no weights by name \(only epoch\)"),
+        (lambda: convert_state_dict({"model": {}}, "lit_s"), r"no weights by name \(it is empty\)"),
+        (
+            lambda: convert_state_dict({"pos_embed1": torch.ones(1, 1, 64)}, "lit_ti"),
+            "pretrain_img_size=4, which",
+        ),
         (lambda: convert_state_dict({}, "lit_s", task="detector"), "must be 'classifier' or 'backbone'"),
         (lambda: convert_file("none.pth", "lit_s"), "none.pth does not exist"),
     ],
@@ -188,3 +218,24 @@ def test_code_beside_weights_is_refused_and_not_run(tmp_path, capsys):
     with pytest.raises(BadInputError, match="refused"):
         convert_file(file, "lit_ti")
     assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.float64])
+def test_weights_come_in_the_networks_precision(precision):
+    source = {key: value.to(precision) for key, value in official("ti").state_dict().items()}
+    weights = convert_state_dict(source, "lit_ti")
+    own = effvit_mm.create_classifier("lit_ti").state_dict()
+    assert {key: value.dtype for key, value in weights.items()} == {key: value.dtype for key, value in own.items()}
+
+
+def test_what_a_pickled_dict_puts_before_its_methods_is_not_called():
+    source = OrderedDict(official("ti").state_dict())
+    vars(source).update(items=7, get=None, keys=[])
+    assert len(convert_state_dict({"model": source}, "lit_ti")) == len(official("ti").state_dict())
+
+
+def test_a_file_of_names_without_values_is_refused(tmp_path):
+    file = tmp_path / "lit_ti.pth"
+    torch.save({key: value.to("meta") for key, value in official("ti").state_dict().items()}, file)
+    with pytest.raises(BadInputError, match="holds no values for"):
+        convert_file(file, "lit_ti")

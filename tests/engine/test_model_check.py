@@ -1,6 +1,7 @@
 """A model whose parts do not fit is told before anything is built."""
 
 import pytest
+from cases import ROOT
 from mmengine.config import Config
 
 from effvit_mm.engine.model_check import check_model
@@ -56,3 +57,14 @@ def test_heads_without_a_neck_are_compared_at_their_own_levels():
 
 def test_a_foreign_backbone_is_left_to_its_library():
     check_model(model(backbone=dict(type="mmdet.ResNet", depth=18)))
+
+
+@pytest.mark.parametrize("stock", ["mmdet::maskrcnn", "mmseg::semfpn"])
+@pytest.mark.parametrize("spec", [None, dict(type="BaseDataPreprocessor")])
+def test_pictures_that_nothing_puts_into_a_batch_are_told(stock, spec):
+    library, base = stock.split("::")
+    cfg = Config.fromfile(ROOT / f"configs/_base_/models/{base}.py")
+    cfg.merge_from_dict({"default_scope": library, "model.backbone": dict(type="LIT", variant="s", _delete_=True)})
+    cfg.model.data_preprocessor = spec
+    with pytest.raises(BadInputError, match=r"model\.data_preprocessor is .* expected one that makes a batch"):
+        check_model(cfg)

@@ -114,4 +114,4 @@ def misspelt(word, rng):
 
 
 # Each module fills the table.
-from mutations import annotations, checkpoints, configs, pictures  # noqa: E402, F401
+from mutations import annotations, checkpoints, configs, conversions, pictures  # noqa: E402, F401

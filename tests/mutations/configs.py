@@ -148,7 +148,9 @@ def classes_miscounted(case):
 @mutation("configs", "refuse")
 def classes_of_another_data_set(case):
     split = "test" if case.tool == "test" else case.rng.choice(("train", "val"))
-    classes = case.rng.choice((("cat", "dog"), ("box", "sphere"), ("box", "sphere", "cone"), (), "box", None, 7))
+    classes = case.rng.choice(
+        (("cat", "dog"), ("box", "sphere"), ("box", "sphere", "cone"), ("box", "spherecylinder"), (), "box", None, 7)
+    )
     put(case.config, f"{split}_dataloader.dataset.metainfo", dict(classes=classes))
     case.names += ["classes", "metainfo"]
 
@@ -268,6 +270,12 @@ fault("train_dataloader.persistent_workers", True, tool="train")
 fault("test_dataloader.batch_size", 0, -1, "2", tool="test")
 fault("train_cfg.max_epochs", 0, -3, "1", None, 1.5, tool="train")
 fault("train_cfg.val_interval", 0, -1, "1", tool="train")
+fault("train_cfg.max_epoch", 1, tool="train")
+fault("optim_wrapper.optimzer", dict(type="AdamW", lr=1e-4), tool="train")
+fault("default_hooks.checkpoint.max_keep_ckpt", 1)
+fault("default_hooks.checkpoint.intervall", 1)
+fault("model.neck.in_chanels", [8, 12, 20, 24])
+fault("train_dataloader.batch_sise", 2, tool="train")
 fault("train_cfg.type", "EpochLoop", 7, None, tool="train")
 fault("optim_wrapper.optimizer.lr", -1.0, "2e-4", None, float("nan"), float("inf"), tool="train")
 fault("optim_wrapper.optimizer.weight_decay", -1, "0.05", tool="train")

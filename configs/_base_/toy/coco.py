@@ -13,8 +13,9 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="Resize", scale=(160, 128), keep_ratio=True),
+    # Behind Resize, as in the stock configs: what is drawn and measured is in pixels of the picture.
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 dataset = dict(data_root=data_root, metainfo=metainfo)
