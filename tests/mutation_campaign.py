@@ -81,7 +81,7 @@ OPTIONS = {
     **{f"{split}_dataloader.batch_size": 2 for split in ("train", "val", "test")},
     **{f"{split}_dataloader.num_workers": 0 for split in ("train", "val", "test")},
     **{f"{split}_dataloader.persistent_workers": False for split in ("train", "val", "test")},
-    **{f"{split}_dataloader.dataset.pipeline.2.scale": SIZE[::-1] for split in ("val", "test")},
+    **{f"{split}_dataloader.dataset.pipeline.1.scale": SIZE[::-1] for split in ("val", "test")},
 }
 
 

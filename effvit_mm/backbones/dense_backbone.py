@@ -90,11 +90,17 @@ class DenseBackbone(BaseModule, ABC):
         Raises:
             ValueError: If they are not ``(B, 3, H, W)``, or smaller than the largest stride.
         """
-        if pictures.ndim != 4 or pictures.shape[1] != 3:
+        if not isinstance(pictures, Tensor) or not pictures.is_floating_point():
+            found = f"a tensor of {pictures.dtype}" if isinstance(pictures, Tensor) else f"a {type(pictures).__name__}"
             raise ValueError(
-                f"a backbone takes pictures of shape (B, 3, H, W), got {tuple(pictures.shape)}; add the batch "
-                f"dimension of a single picture with x[None]"
+                f"a backbone takes a tensor of floats, got {found}; turn the pictures into one and scale them as in "
+                f"training: (torch.as_tensor(x).float() - mean) / std"
             )
+        if pictures.ndim != 4 or pictures.shape[1] != 3:
+            remedy = "add the batch dimension of a single picture with x[None]"
+            if pictures.ndim == 4:
+                remedy = "channels come second and are three: drop an alpha channel with x[:, :3], repeat a grey one"
+            raise ValueError(f"a backbone takes pictures of shape (B, 3, H, W), got {tuple(pictures.shape)}; {remedy}")
         if min(pictures.shape[-2:]) < self.min_size:
             raise ValueError(
                 f"a picture of {pictures.shape[-2]} x {pictures.shape[-1]} pixels (H x W) is smaller than the largest "

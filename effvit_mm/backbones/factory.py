@@ -50,7 +50,7 @@ def create_classifier(name: str, num_classes: int = 1000, **overrides: Any) -> C
         TypeError: As :func:`create_backbone`.
     """
     cls, variant = _find(name)
-    _check_arguments(name, cls, overrides)
+    _check_arguments(name, cls, overrides, also=("num_classes",))
     return Classifier(cls(variant=variant, **{**cls.classifier_options(variant), **overrides}), num_classes)
 
 
@@ -65,14 +65,17 @@ def _named_variants() -> dict[str, tuple[type[Any], str]]:
     return {f"{family}_{variant}": (cls, variant) for family, cls in BACKBONES.items() for variant in cls.variants}
 
 
-def _check_arguments(name: str, cls: type[Any], arguments: Iterable[str]) -> None:
+def _check_arguments(name: str, cls: type[Any], arguments: Iterable[str], also: tuple[str, ...] = ()) -> None:
     known = _arguments(cls)
     for argument in arguments:
-        if argument not in known:
-            raise TypeError(
-                f"{name} takes no argument {argument!r}; {near_names(argument, known)}. (A family has its own mixers; "
-                f"create_backbone('pyramid_t', mixers=...) takes any.)"
-            )
+        if argument in known:
+            continue
+        hint = near_names(argument, {*known, *also})
+        if argument == "mixers":
+            hint = "its mixers are its own; create_backbone('pyramid_t', mixers=...) takes any"
+        elif argument == "num_classes":
+            hint = f"create_classifier({name!r}, num_classes=...) does"
+        raise TypeError(f"{name} takes no argument {argument!r}; {hint}")
 
 
 def _arguments(cls: type[Any]) -> set[str]:

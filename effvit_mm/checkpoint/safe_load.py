@@ -127,7 +127,12 @@ def _explain(file: Path, message: str) -> str:
     found = re.findall(r"GLOBAL ([\w.]+)|instance of class (\S+)", message)
     asked = sorted({name for pair in found for name in pair if name})
     if not asked:
-        return f"{file} is no checkpoint that torch wrote ({_first_line(message)}): copy or download it again"
+        # torch's own words here advise to load the file with everything it brings along.
+        with file.open("rb") as content:
+            begins = content.read(12)
+        page = begins.lstrip().lower().startswith((b"<html", b"<!doctype"))
+        what = "it is a web page" if page else f"it begins with {begins!r}"
+        return f"{file} is no checkpoint that torch wrote ({what}): copy or download it again"
     return (
         f"{file} is refused: to be read it asks to run {', '.join(asked)}, and a checkpoint needs no code. Ask who "
         f"wrote it for its weights alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), or "

@@ -240,7 +240,12 @@ def _classes_of(split: str, dataset: Any) -> tuple[str, ...]:
         from mmdet.registry import DATASETS
 
         classes = DATASETS.get(dataset["type"]).METAINFO["classes"]
-    classes = (classes,) if isinstance(classes, str) else classes
+    if isinstance(classes, str):
+        # mmdet would take its letters, or what contains it, for the names.
+        raise BadInputError(
+            f"{split}_dataloader.dataset.metainfo has classes={classes!r}, a text and no tuple of names; "
+            f"a single name needs its comma: metainfo=dict(classes=({classes!r},))"
+        )
     if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes) or not classes:
         raise BadInputError(
             f"{split}_dataloader.dataset.metainfo names the classes {classes!r}, expected dict(classes=('one', 'two'))"

@@ -44,8 +44,9 @@ def check_model(cfg: Config) -> None:
         kind = cfg.model.get("type")
         _check_preprocessor(cfg, registry.get(kind) if isinstance(kind, str) else None)
     if name in ours:
-        channels = _channels_of(ours[name], spec)
-        _check_consumers(cfg.model, name, channels)
+        backbone = _built(ours[name], spec)
+        _check_consumers(cfg.model, name, tuple(backbone.channels))
+        _check_first_stride(cfg.model, name, tuple(backbone.strides))
 
 
 def _check_preprocessor(cfg: Config, model: Any) -> None:
@@ -61,12 +62,12 @@ def _check_preprocessor(cfg: Config, model: Any) -> None:
         )
 
 
-def _channels_of(cls: type[nn.Module], spec: dict[str, Any]) -> tuple[int, ...]:
+def _built(cls: type[nn.Module], spec: dict[str, Any]) -> Any:
     try:
         with torch.device("meta"):
             backbone: Any = cls(**spec)
         _check_intake(backbone, spec.get("init_cfg"))
-        return tuple(backbone.channels)
+        return backbone
     except ValueError as error:
         raise BadInputError(f"model.backbone: {error}") from error
     except TypeError as error:
@@ -192,6 +193,26 @@ def _expect(owner: Any, names: tuple[str, ...], key: str, given: Any, source: st
                 raise BadInputError(
                     f"{path}.{name}.{key}={spec[key]!r}, but {source} {given} channels (out_channels); "
                     f"set {path}.{name}.{key}={given}"
+                )
+
+
+def _check_first_stride(model: Any, name: str, strides: tuple[int, ...]) -> None:
+    """Compare the stride of FPN's first map with the one that anchors and regions take it for."""
+    neck = model.get("neck")
+    start = neck.get("start_level", 0) if isinstance(neck, dict) and neck.get("type") == "FPN" else None
+    if not isinstance(start, int) or not 0 <= start < len(strides):
+        return
+    for place, spec in _parts("model", model):
+        key = "featmap_strides" if spec.get("type") == "SingleRoIExtractor" else "strides"
+        given = spec.get(key)
+        anchors = place.rpartition(".")[2] == "anchor_generator" and "roi_head" not in place
+        if (key == "featmap_strides" or anchors) and isinstance(given, list | tuple) and given:
+            first = given[0][0] if isinstance(given[0], list | tuple) else given[0]
+            if isinstance(first, int) and first != strides[start]:
+                raise BadInputError(
+                    f"{place}.{key} begins with {first}, but the first map of model.neck has stride {strides[start]} "
+                    f"(level {start} of {name}'s strides {strides}): boxes would be off by their ratio; emit the "
+                    f"levels the heads are for with model.backbone.out_indices, such as (1, 2, 3) for strides from 8"
                 )
 
 

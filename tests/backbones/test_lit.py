@@ -100,3 +100,23 @@ def test_an_unknown_argument_is_named_with_those_like_it(create):
 def test_a_single_picture_without_batch_is_refused():
     with pytest.raises(ValueError, match=r"shape \(B, 3, H, W\), got \(3, 64, 96\)"):
         LIT(variant="ti", **SMALL)(torch.randn(3, 64, 96))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        (torch.randn(1, 4, 64, 64), r"got \(1, 4, 64, 64\); channels come second"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "a tensor of floats, got a tensor of torch.uint8"),
+        (torch.zeros(1, 3, 64, 64).numpy(), "a tensor of floats, got a ndarray"),
+    ],
+)
+def test_pictures_of_another_kind_are_refused_with_the_cure(pictures, message):
+    with pytest.raises(ValueError, match=message):
+        LIT(variant="ti", **SMALL)(pictures)
+
+
+def test_a_classifiers_own_argument_is_among_the_near_names():
+    with pytest.raises(TypeError, match="'num_clases'; did you mean 'num_classes'"):
+        effvit_mm.create_classifier("lit_ti", num_clases=3)
+    with pytest.raises(TypeError, match=r"create_classifier\('lit_ti', num_classes=...\) does"):
+        effvit_mm.create_backbone("lit_ti", num_classes=3)

@@ -136,3 +136,10 @@ def test_a_relative_annotation_path_is_found_under_the_root(tmp_path, monkeypatc
     cfg = config(Path("set"))
     cfg.val_evaluator.ann_file = "set/boxes.json"
     check_data(cfg, ("train",))
+
+
+def test_a_class_without_its_comma_is_told_to_get_one():
+    from effvit_mm.engine.data_check import _classes_of
+
+    with pytest.raises(BadInputError, match=r"a single name needs its comma: metainfo=dict\(classes=\('chair',\)\)"):
+        _classes_of("train", dict(type="CocoDataset", metainfo=dict(classes="chair")))

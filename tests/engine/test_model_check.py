@@ -68,3 +68,10 @@ def test_pictures_that_nothing_puts_into_a_batch_are_told(stock, spec):
     cfg.model.data_preprocessor = spec
     with pytest.raises(BadInputError, match=r"model\.data_preprocessor is .* expected one that makes a batch"):
         check_model(cfg)
+
+
+def test_anchors_for_another_stride_than_the_first_map_are_refused():
+    head = dict(anchor_generator=dict(strides=[8, 16, 32, 64, 128]))
+    with pytest.raises(BadInputError, match=r"anchor_generator.strides begins with 8, .* has stride 4 .*out_indices"):
+        check_model(model(bbox_head=head))
+    check_model(model(bbox_head=head, neck={**FPN, "start_level": 1}))
