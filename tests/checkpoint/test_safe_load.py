@@ -164,7 +164,9 @@ def test_no_tool_runs_code_from_a_checkpoint(attack, tmp_path, command):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"<html><body>", "it is a web page"), (b"\x89PNG\r\n", "it begins with")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"<html><body>", "it is a web page"), (b"\x89PNG\r\n", "it begins with")]
+)
 def test_what_is_no_checkpoint_is_described_without_torchs_advice(tmp_path, content, message):
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
