@@ -61,6 +61,9 @@ SMALL_PLAIN = dict(dim=24, depth=4, num_heads=3, mlp_ratio=2, pretrain_img_size=
 BACKBONES = {
     "pyramid": lambda **options: Pyramid(**{**SMALL, **options}),
     "pyramid_mixed": lambda **options: Pyramid(**{**SMALL, "mixers": (None, None, "self", "anchor"), **options}),
+    "pyramid_surveyed": lambda **options: Pyramid(
+        **{**SMALL, "mixers": ("cross_covariance", ("window", "shifted_window"), "dual", "deformable"), **options}
+    ),
     "anchorformer": lambda **options: AnchorFormer(**{**SMALL, "num_anchors": 7, **options}),
     "lit": lambda **options: LIT(**{**SMALL, "pretrain_img_size": 96, **options}),
     "lit_ti": lambda **options: LIT(**{**SMALL, "variant": "ti", "pretrain_img_size": 96, **options}),
