@@ -1,7 +1,7 @@
 """What each token mixer is for, as data: one row a name of ``TOKEN_MIXERS``.
 
-The categories are those of the survey by Heidari et al., arXiv 2403.19882; which of them a mechanism belongs to, and the
-other columns, are our reading.
+The categories are those of the survey by Heidari et al., arXiv 2403.19882; which of them a mechanism belongs to, and
+the other columns, are our reading.
 """
 
 from collections.abc import Mapping

@@ -86,7 +86,7 @@ class ReluLinearAttention(nn.Module):
         qkv = zero_padding(self.qkv(tokens), padding_mask)
         sets = [qkv]
         for scale in self.scales:
-            depthwise, pointwise = scale  # type: ignore[misc]
+            depthwise, pointwise = scale.children()
             gathered = map_to_tokens(depthwise(tokens_to_map(qkv[:, num_prefix:], grid)))
             gathered = cat([qkv[:, :num_prefix], gathered], dim=1)
             gathered = pointwise(gathered.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
