@@ -3,7 +3,25 @@
 from pathlib import Path
 
 from effvit_mm.backbones import LIT, AnchorDeiT, AnchorFormer, DeiT, Plain, Pyramid
-from effvit_mm.layers import AnchorAttention, RelativePositionAttention, SelfAttention
+from effvit_mm.layers import (
+    AgentAttention,
+    AnchorAttention,
+    ChannelGroupAttention,
+    ConvolutionalProjectionAttention,
+    CrossCovarianceAttention,
+    DeformableAttention,
+    DualAttention,
+    EfficientAttention,
+    FocalModulation,
+    LinearSpatialReductionAttention,
+    Pooling,
+    RelativePositionAttention,
+    ReluLinearAttention,
+    SelfAttention,
+    ShiftedWindowAttention,
+    SpatialReductionAttention,
+    WindowAttention,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,6 +32,24 @@ MIXERS = {
     "anchor_cosine": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5),
     "anchor_paper": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5, mode="paper"),
     "anchor_local": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5, local="dwconv", shared_anchors=False),
+    "window": lambda dim, heads: WindowAttention(dim, heads, window_size=4),
+    "window_moved": lambda dim, heads: WindowAttention(dim, heads, window_size=3, shift=2),
+    "shifted_window": lambda dim, heads: ShiftedWindowAttention(dim, heads, window_size=3),
+    "spatial_reduction": lambda dim, heads: SpatialReductionAttention(dim, heads, reduction_ratio=4),
+    "unreduced": lambda dim, heads: SpatialReductionAttention(dim, heads, reduction_ratio=1),
+    "linear_spatial_reduction": lambda dim, heads: LinearSpatialReductionAttention(dim, heads, pool_size=3),
+    "efficient": lambda dim, heads: EfficientAttention(dim, heads),
+    "cross_covariance": lambda dim, heads: CrossCovarianceAttention(dim, heads),
+    "channel_group": lambda dim, heads: ChannelGroupAttention(dim, heads),
+    "channel_group_paper": lambda dim, heads: ChannelGroupAttention(dim, heads, scale="channels"),
+    "dual": lambda dim, heads: DualAttention(dim, heads),
+    "pooling": lambda dim, heads: Pooling(dim, heads),
+    "relu_linear": lambda dim, heads: ReluLinearAttention(dim, heads, kernel_sizes=(3, 5), qkv_bias=True),
+    "convolutional_projection": lambda dim, heads: ConvolutionalProjectionAttention(dim, heads),
+    "focal": lambda dim, heads: FocalModulation(dim, heads, num_levels=3),
+    "deformable": lambda dim, heads: DeformableAttention(dim, heads, stride=2, num_groups=3),
+    "deformable_unbounded": lambda dim, heads: DeformableAttention(dim, heads, stride=3, offset_range=None),
+    "agent": lambda dim, heads: AgentAttention(dim, heads, agent_grid=(2, 3)),
 }
 
 # Small enough for float64 on a laptop, every number a different one.
@@ -25,6 +61,9 @@ SMALL_PLAIN = dict(dim=24, depth=4, num_heads=3, mlp_ratio=2, pretrain_img_size=
 BACKBONES = {
     "pyramid": lambda **options: Pyramid(**{**SMALL, **options}),
     "pyramid_mixed": lambda **options: Pyramid(**{**SMALL, "mixers": (None, None, "self", "anchor"), **options}),
+    "pyramid_surveyed": lambda **options: Pyramid(
+        **{**SMALL, "mixers": ("cross_covariance", ("window", "shifted_window"), "dual", "deformable"), **options}
+    ),
     "anchorformer": lambda **options: AnchorFormer(**{**SMALL, "num_anchors": 7, **options}),
     "lit": lambda **options: LIT(**{**SMALL, "pretrain_img_size": 96, **options}),
     "lit_ti": lambda **options: LIT(**{**SMALL, "variant": "ti", "pretrain_img_size": 96, **options}),

@@ -8,6 +8,7 @@ from effvit_mm.backbones.factory import create_backbone, create_classifier, list
 from effvit_mm.backbones.lit import LIT
 from effvit_mm.backbones.plain import Plain
 from effvit_mm.backbones.pyramid import Pyramid
+from effvit_mm.backbones.taxonomy import list_mixers
 
 __all__ = [
     "LIT",
@@ -20,4 +21,5 @@ __all__ = [
     "create_backbone",
     "create_classifier",
     "list_backbones",
+    "list_mixers",
 ]

@@ -69,7 +69,8 @@ class Pyramid(DenseBackbone):
         mlp_ratios: Hidden channels of the MLPs over the stages' channels.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
         mixers: Token mixer, one for all stages or one for each: a name of ``TOKEN_MIXERS``, a dict of ``type`` and
-            options, or None for blocks that are an MLP only.
+            options, or None for blocks that are an MLP only. A stage with a sequence of these gives them to its blocks
+            in turn: ``('window', 'shifted_window')``.
         mlps: Channel mixer, by a name of ``MLPS``.
         mergers: Token merging in front of a stage (the first is the stem), by a name of ``TOKEN_MERGERS``.
         positions: Grid of a learned table of absolute positions for each stage (resized to any other grid), or None.
@@ -133,7 +134,7 @@ class Pyramid(DenseBackbone):
         num_heads: Sequence[int] | None = None,
         mlp_ratios: Sequence[int] | None = None,
         drop_path_rate: float | None = None,
-        mixers: Spec | Sequence[Spec | None] | None = "self",
+        mixers: Spec | Sequence[Spec | Sequence[Spec | None] | None] | None = "self",
         mlps: Spec | Sequence[Spec] = "mix",
         mergers: Spec | Sequence[Spec] = "overlapping",
         positions: Sequence[Grid | None] | None = None,
@@ -175,12 +176,12 @@ class Pyramid(DenseBackbone):
             blocks = [
                 Block(
                     dim,
-                    None if mixers[i] is None else build_mechanism(TOKEN_MIXERS, mixers[i], dim, num_heads[i]),
+                    None if spec is None else build_mechanism(TOKEN_MIXERS, spec, dim, num_heads[i]),
                     build_mechanism(MLPS, mlps[i], dim, mlp_ratios[i] * dim),
                     drop_path=next(drop_paths),
                     norm_eps=norm_eps,
                 )
-                for _ in range(depths[i])
+                for spec in _in_turn(mixers[i], depths[i])
             ]
             self.stages.append(
                 Stage(
@@ -246,3 +247,12 @@ def _per_stage(argument: str, value: Any) -> tuple:
     if len(value) != 4:
         raise ValueError(f"{argument}={value!r} has {len(value)} values; give one for each of the 4 stages")
     return tuple(value)
+
+
+def _in_turn(specs: Spec | Sequence[Spec | None] | None, depth: int) -> list[Spec | None]:
+    """Return the mechanism of each block of a stage; several take turns."""
+    if specs is None or isinstance(specs, str | Mapping):
+        return [specs] * depth
+    if not specs:
+        raise ValueError("mixers has an empty sequence for a stage; give a name, a dict, None, or several to alternate")
+    return [specs[i % len(specs)] for i in range(depth)]

@@ -38,7 +38,8 @@ def check_pictures_do_not_mix(factory: MixerFactory) -> None:
 def check_every_parameter_learns(factory: MixerFactory) -> None:
     """Every parameter gets a finite gradient that is not zero."""
     mixer = _built(factory).train()
-    out = mixer(_tokens(), (HEIGHT, WIDTH))
+    # The tokens learn too: a mixer may have no parameters.
+    out = mixer(_tokens().requires_grad_(), (HEIGHT, WIDTH))
     (out * torch.randn_like(out)).sum().backward()
     for name, parameter in mixer.named_parameters():
         gradient = parameter.grad

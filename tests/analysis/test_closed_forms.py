@@ -9,18 +9,32 @@ from effvit_mm.analysis import count
 from effvit_mm.analysis.cost import cost_of
 from effvit_mm.layers import (
     AbsolutePositions,
+    AgentAttention,
     AnchorAttention,
+    ChannelGroupAttention,
+    ConvolutionalProjectionAttention,
+    CrossCovarianceAttention,
+    DeformableAttention,
     DeformableMerging,
+    DualAttention,
+    EfficientAttention,
+    EnhancedMixMlp,
+    FocalModulation,
+    LinearSpatialReductionAttention,
     MixMlp,
     Mlp,
     OverlappingMerging,
     PatchMerging,
+    Pooling,
     RelativePositionAttention,
+    ReluLinearAttention,
     SelfAttention,
+    SpatialReductionAttention,
+    WindowAttention,
 )
 
 GRID, C, HEADS, M, R = (6, 10), 24, 3, 5, 2
-N = 60
+N, D = 60, C // HEADS
 
 TOKEN_LAYERS = {
     "self attention": (lambda: SelfAttention(C, HEADS), 4 * N * C**2 + 2 * N**2 * C),
@@ -41,6 +55,44 @@ TOKEN_LAYERS = {
         lambda: AnchorAttention(C, HEADS, num_anchors=M, local="dwconv"),
         3 * N * C**2 + 3 * N * M * C + 9 * N * C,
     ),
+    # 6x10 tokens in windows of 4: 8x12 with padding.
+    "windows": (lambda: WindowAttention(C, HEADS, window_size=4, shift=2), 4 * N * C**2 + 2 * 8 * 12 * 4**2 * C),
+    # 6x10 tokens over 4: 2x3 keys.
+    "spatial reduction": (
+        lambda: SpatialReductionAttention(C, HEADS, reduction_ratio=4),
+        2 * N * C**2 + 2 * 6 * C**2 + 4**2 * 6 * C**2 + 2 * N * 6 * C,
+    ),
+    "linear spatial reduction": (
+        lambda: LinearSpatialReductionAttention(C, HEADS, pool_size=5),
+        2 * N * C**2 + 3 * 25 * C**2 + 2 * N * 25 * C,
+    ),
+    "efficient attention": (lambda: EfficientAttention(C, HEADS), 4 * N * C**2 + 2 * N * C * D),
+    "cross-covariance": (lambda: CrossCovarianceAttention(C, HEADS), 4 * N * C**2 + 2 * N * C * D + 18 * N * C),
+    "channel groups": (lambda: ChannelGroupAttention(C, HEADS), 4 * N * C**2 + 2 * N * C * D),
+    "dual attention": (lambda: DualAttention(C, HEADS, spatial_heads=2), 8 * N * C**2 + 2 * N * C * (D + C // 2)),
+    "pooling": (lambda: Pooling(C), 0),
+    "relu linear attention": (
+        lambda: ReluLinearAttention(C, HEADS, kernel_sizes=(3, 5)),
+        3 * N * C**2 + 3 * (N * C**2 + 2 * N * C * (D + 1)) + 3 * N * C * (3**2 + 5**2 + 2 * D),
+    ),
+    # 6x10 tokens over 2: 3x5 keys.
+    "convolutional projection": (
+        lambda: ConvolutionalProjectionAttention(C, HEADS),
+        2 * N * C**2 + 2 * 15 * C**2 + 2 * N * 15 * C + 9 * (N + 2 * 15) * C,
+    ),
+    "focal modulation": (
+        lambda: FocalModulation(C, num_levels=3),
+        4 * N * C**2 + N * C * 4 + N * C * (3**2 + 5**2 + 7**2),
+    ),
+    "deformable attention": (
+        lambda: DeformableAttention(C, HEADS, stride=2, num_groups=3),
+        2 * N * C**2 + 2 * 15 * C**2 + 2 * N * 15 * C + 9 * N * C + 15 * C * (5**2 + 2),
+    ),
+    "agent attention": (
+        lambda: AgentAttention(C, HEADS, agent_grid=(2, 3)),
+        4 * N * C**2 + 4 * N * 6 * C + 9 * N * C,
+    ),
+    "mlp with a convolution and a norm": (lambda: EnhancedMixMlp(C, R * C), 2 * R * N * C**2 + 9 * R * N * C),
     "mlp": (lambda: Mlp(C, R * C), 2 * R * N * C**2),
     "mlp with a convolution": (lambda: MixMlp(C, R * C), 2 * R * N * C**2 + 9 * R * N * C),
     "positions": (lambda: AbsolutePositions(C, GRID), 0),
