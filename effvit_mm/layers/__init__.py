@@ -12,6 +12,8 @@ from effvit_mm.layers.relative_position import RelativePositionAttention
 from effvit_mm.layers.self_attention import SelfAttention
 from effvit_mm.layers.simple_pyramid import SimplePyramidLevel
 from effvit_mm.layers.token_merging import OverlappingMerging, PatchMerging
+from effvit_mm.layers.token_selection import TokenSelection
+from effvit_mm.layers.token_selector import TokenSelector
 
 __all__ = [
     "AbsolutePositions",
@@ -28,6 +30,8 @@ __all__ = [
     "RelativePositionAttention",
     "SelfAttention",
     "SimplePyramidLevel",
+    "TokenSelection",
+    "TokenSelector",
     "map_to_tokens",
     "pad_to_multiple",
     "tokens_to_map",
