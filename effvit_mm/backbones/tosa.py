@@ -29,7 +29,7 @@ class ToSADeiT(Plain):
 
     Args:
         variant: ``'t'``, ``'s'``, ``'b'``, or ``'b_384'`` for pictures of 384 pixels. At 224x224 and the default
-            ``keep``, probes and selectors included: 0.97, 3.51 and 13.34 G multiply-adds, against 1.25, 4.60 and 17.56
+            ``keep``, probes and selectors included: 0.95, 3.49 and 13.32 G multiply-adds, against 1.25, 4.60 and 17.56
             of DeiT.
         keep: Share of the tokens that a selective layer works on, one number for all pairs or one for each, above 0 and
             at most 1. An attribute that can be set at any time; at 1 a network is DeiT, and costs what DeiT does.
