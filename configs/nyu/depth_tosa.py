@@ -6,7 +6,7 @@
 One run trains in stages: dense, then with a share that falls to `keep`, selectors learning from the start. For one run
 a stage: model.backbone.stage=dense; then load_from=... and stage=selector (backbone frozen); then load_from=... and
 custom_hooks.1.teacher=... (the dense checkpoint), all by --cfg-options. DeiT's weights: tools/convert.py, init_cfg.
-Mirrors: the ToSA paper's dense task (arXiv 2406.08816), whose head and schedule are not known; recipe: depth_anchorformer.py's.
+Mirrors: the ToSA paper's dense task (arXiv 2406.08816); recipe: depth_anchorformer.py's.
 Expected delta1 and RMSE: not trained here. Cost: 40.0 G multiply-adds at 480x640, backbone 29.2 (analytic).
 """
 
