@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from effvit_mm.backbones import LIT, AnchorDeiT, AnchorFormer, DeiT, Plain, Pyramid
+from effvit_mm.backbones import LIT, AnchorDeiT, AnchorFormer, DeiT, Plain, Pyramid, ToSADeiT
 from effvit_mm.layers import (
     AgentAttention,
     AnchorAttention,
@@ -70,6 +70,7 @@ BACKBONES = {
     "plain": lambda **options: Plain(**{**SMALL_PLAIN, "out_channels": 20, **options}),
     "plain_taps": lambda **options: Plain(**{**SMALL_PLAIN, "taps": (0, 1, 2, 3), "mixers": "anchor", **options}),
     "deit": lambda **options: DeiT(**{**SMALL_PLAIN, **options}),
+    "tosa_deit": lambda **options: ToSADeiT(**{**SMALL_PLAIN, "num_probes": 5, **options}),
     "anchor_deit": lambda **options: AnchorDeiT(**{**SMALL_PLAIN, "num_anchors": 7, **options}),
 }
 

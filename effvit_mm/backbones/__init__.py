@@ -9,6 +9,7 @@ from effvit_mm.backbones.lit import LIT
 from effvit_mm.backbones.plain import Plain
 from effvit_mm.backbones.pyramid import Pyramid
 from effvit_mm.backbones.taxonomy import list_mixers
+from effvit_mm.backbones.tosa import ToSADeiT
 
 __all__ = [
     "LIT",
@@ -18,6 +19,7 @@ __all__ = [
     "DeiT",
     "Plain",
     "Pyramid",
+    "ToSADeiT",
     "create_backbone",
     "create_classifier",
     "list_backbones",

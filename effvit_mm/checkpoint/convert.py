@@ -22,15 +22,23 @@ from effvit_mm.checkpoint.key_map import KeyMap, Renamed
 from effvit_mm.checkpoint.lit_keys import rename_lit
 from effvit_mm.checkpoint.released import ReleasedWeights, problem_of, shown, unwrap
 from effvit_mm.checkpoint.safe_load import load_safely
+from effvit_mm.checkpoint.tosa_keys import rename_tosa_deit
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import BACKBONES, near_names
 
 Task = Literal["classifier", "backbone"]
 
-KEY_MAPS: dict[str, KeyMap] = {"anchor_deit": rename_anchor_deit, "deit": rename_deit, "lit": rename_lit}
+KEY_MAPS: dict[str, KeyMap] = {
+    "anchor_deit": rename_anchor_deit,
+    "deit": rename_deit,
+    "lit": rename_lit,
+    "tosa_deit": rename_tosa_deit,
+}
 """The released formats, by family of backbones."""
 
 _DENSE_PARTS = ("norms", "pyramid")
+# No released weights have selectors.
+_NEW_PARTS = ("selections",)
 _NO_PLACE = "another name of the source has its place"
 
 
@@ -164,7 +172,7 @@ def _network(name: str, task: Task, overrides: Mapping[str, Any]) -> nn.Module:
 
 def _fit(renamed: Renamed, network: nn.Module, task: Task, report: ConversionReport) -> ConvertedWeights:
     """Lay the renamed weights out in the network's order; what does not fit goes into the report."""
-    weights, fresh = ConvertedWeights(), _fresh_values(network) if task == "backbone" else {}
+    weights, fresh = ConvertedWeights(), _fresh_values(network, task)
     for ours, expected in network.state_dict().items():
         if ours in renamed.weights:
             theirs, value = renamed.weights[ours]
@@ -193,15 +201,17 @@ def _account_for_the_rest(report: ConversionReport, released: ReleasedWeights, r
     report.unexpected.update(dict.fromkeys(renamed.keys() - told, _NO_PLACE))
 
 
-def _fresh_values(network: nn.Module) -> dict[str, Tensor]:
-    """Draw the parts that dense prediction adds to a released network."""
+def _fresh_values(network: nn.Module, task: Task) -> dict[str, Tensor]:
+    """Draw the parts that no released network has, and those that dense prediction adds to one."""
     values = {}
+    prefix, parts = ("backbone.", _NEW_PARTS) if task == "classifier" else ("", (*_DENSE_PARTS, *_NEW_PARTS))
+    backbone = getattr(network, "backbone", network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for name in _DENSE_PARTS:
-            part = getattr(network, name, nn.Module()).to_empty(device="cpu")
+        for name in parts:
+            part = getattr(backbone, name, nn.Module()).to_empty(device="cpu")
             initialize_weights(part)
-            values.update({f"{name}.{ours}": value for ours, value in part.state_dict().items()})
+            values.update({f"{prefix}{name}.{ours}": value for ours, value in part.state_dict().items()})
     return values
 
 

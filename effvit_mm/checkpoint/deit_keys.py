@@ -15,12 +15,12 @@ from effvit_mm.backbones.plain import PATCH_SIZE, Plain
 from effvit_mm.checkpoint.key_map import Renamed
 
 _PREFIX = ("cls_token", "dist_token")
-_BLOCK_PARTS = {"attn.": "mixer."}
+DEIT_BLOCK_PARTS = {"attn.": "mixer."}
 
 
 def rename_deit(weights: Mapping[str, Tensor], variant: str, task: str) -> Renamed:
     """Rename DeiT's weights to those of :class:`~effvit_mm.backbones.DeiT`, or of a classifier over it."""
-    return rename_plain(weights, DeiT, variant, task, _BLOCK_PARTS)
+    return rename_plain(weights, DeiT, variant, task, DEIT_BLOCK_PARTS)
 
 
 def rename_plain(

@@ -1,8 +1,8 @@
 """A pre-trained file taken into a backbone, whole: MMEngine's ``Pretrained`` loads what fits and goes on.
 
 What a classifier and a network for dense prediction do not share has known names: the norms of their outputs and the
-levels of a simple pyramid start fresh, the head and the class token are left out, and both are told. Anything else that
-differs is an error.
+levels of a simple pyramid start fresh, the head and the class token are left out, and both are told. So it is with the
+selectors of tokens, which a dense network does not have. Anything else that differs is an error.
 """
 
 import argparse
@@ -27,6 +27,7 @@ NUM_EXAMPLES = 3
 NUM_NAMED = 8
 
 _OUTPUTS = re.compile(r"(norms|pyramid)\.\d+\..+")
+_SELECTORS = re.compile(r"selections\.\d+\..+")
 _PREFIX_TOKENS = re.compile(r"(.+\.)?prefix\.tokens")
 _TABLE = re.compile(r"(?:stages\.(\d+)\.)?.*(positions\.table|bias_table)")
 _COLUMNAR_STRIDE = 16
@@ -119,7 +120,7 @@ def fit_backbone(backbone: nn.Module, weights: Mapping[str, Tensor], file: str, 
     problems: list[str] = []
     for name, value in own.items():
         if name not in given:
-            if _OUTPUTS.fullmatch(name):
+            if _OUTPUTS.fullmatch(name) or _SELECTORS.fullmatch(name):
                 intake.fresh.append(name)
             else:
                 problems.append(f"it lacks {name}")
@@ -171,6 +172,8 @@ def _why_left_out(name: str, backbone: nn.Module) -> str:
     """Say why a name of the file may have no place in the network; an empty string where it should have one."""
     if _OUTPUTS.fullmatch(name):
         return "an output that this network does not have"
+    if _SELECTORS.fullmatch(name):
+        return "a selector of tokens that this network does not have"
     if _PREFIX_TOKENS.fullmatch(name):
         return "the classifier's token"
     for part, depth in (("stages", getattr(backbone, "num_stages", 0)), ("blocks", getattr(backbone, "depth", 0))):

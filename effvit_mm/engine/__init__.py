@@ -2,5 +2,6 @@
 
 from effvit_mm.engine.checkpoint_hook import KeepingCheckpointHook
 from effvit_mm.engine.report import RunReportHook
+from effvit_mm.engine.selector_hook import KeepAnnealingHook, SelectorLossHook
 
-__all__ = ["KeepingCheckpointHook", "RunReportHook"]
+__all__ = ["KeepAnnealingHook", "KeepingCheckpointHook", "RunReportHook", "SelectorLossHook"]

@@ -25,6 +25,8 @@ from effvit_mm.layers.self_attention import SelfAttention
 from effvit_mm.layers.simple_pyramid import SimplePyramidLevel
 from effvit_mm.layers.spatial_reduction import SpatialReductionAttention
 from effvit_mm.layers.token_merging import OverlappingMerging, PatchMerging
+from effvit_mm.layers.token_selection import TokenSelection
+from effvit_mm.layers.token_selector import TokenSelector
 from effvit_mm.layers.window_attention import ShiftedWindowAttention, WindowAttention
 
 __all__ = [
@@ -56,6 +58,8 @@ __all__ = [
     "ShiftedWindowAttention",
     "SimplePyramidLevel",
     "SpatialReductionAttention",
+    "TokenSelection",
+    "TokenSelector",
     "WindowAttention",
     "map_to_tokens",
     "pad_to_multiple",

@@ -1,5 +1,7 @@
 """The pre-norm block every backbone here is made of."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from effvit_mm.layers.grid import Grid
@@ -40,11 +42,41 @@ class Block(nn.Module):
         self.mlp = mlp
         self.drop_path = _stochastic_depth(drop_path)
 
-    def forward(self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0, padding_mask: Tensor | None = None) -> Tensor:
-        """Apply the block to tokens ``(B, num_prefix + H * W, C)``; ``padding_mask`` ``(B, N)`` goes to the mixer."""
-        if self.mixer is not None:
-            mixed = self.mixer(self.norm1(tokens), grid, num_prefix=num_prefix, padding_mask=padding_mask)
-            tokens = tokens + self.drop_path(mixed)
+    def forward(
+        self,
+        tokens: Tensor,
+        grid: Grid,
+        *,
+        num_prefix: int = 0,
+        padding_mask: Tensor | None = None,
+        probes: Tensor | None = None,
+    ) -> Any:
+        """Apply the block to tokens ``(B, num_prefix + H * W, C)``.
+
+        ``padding_mask`` ``(B, N)`` goes to the mixer. With ``probes`` ``(P,)``, which softmax attention takes, what is
+        returned is a pair of the tokens and the scores ``(B, h, P, N)`` of those query rows.
+        """
+        if probes is None:
+            tokens = self.mix_tokens(tokens, grid, num_prefix=num_prefix, padding_mask=padding_mask)
+            return self.mix_channels(tokens, grid, num_prefix=num_prefix)
+        if self.mixer is None:
+            raise ValueError("a block without a mixer has no scores; call it without probes")
+        mixed, scores = self.mixer(
+            self.norm1(tokens), grid, num_prefix=num_prefix, padding_mask=padding_mask, probes=probes
+        )
+        return self.mix_channels(tokens + self.drop_path(mixed), grid, num_prefix=num_prefix), scores
+
+    def mix_tokens(
+        self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0, padding_mask: Tensor | None = None
+    ) -> Tensor:
+        """Apply the first half, the mixer and its residual path."""
+        if self.mixer is None:
+            return tokens
+        mixed = self.mixer(self.norm1(tokens), grid, num_prefix=num_prefix, padding_mask=padding_mask)
+        return tokens + self.drop_path(mixed)
+
+    def mix_channels(self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0) -> Tensor:
+        """Apply the second half, the MLP and its residual path."""
         return tokens + self.drop_path(self.mlp(self.norm2(tokens), grid, num_prefix=num_prefix))
 
 

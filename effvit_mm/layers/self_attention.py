@@ -3,6 +3,8 @@
 Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 1 and section 3.2.2.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,7 +45,15 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0, padding_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        grid: Grid,
+        *,
+        num_prefix: int = 0,
+        padding_mask: Tensor | None = None,
+        probes: Tensor | None = None,
+    ) -> Any:
         """Mix the tokens.
 
         Args:
@@ -51,12 +61,29 @@ class SelfAttention(nn.Module):
             grid: ``(H, W)`` of the tokens; this mixer looks at no positions.
             num_prefix: Tokens in front that lie on no grid; they are tokens like the others here.
             padding_mask: ``(B, N)``, True where a token is padding: no token attends to it.
+            probes: Query rows ``(P,)`` whose scores are returned as well.
 
         Returns:
-            ``(B, N, C)``.
+            ``(B, N, C)``; with ``probes``, a pair of that and :meth:`scores` ``(B, h, P, N)``.
         """
-        qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, h, d)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, h, N, d) each
+        query, key, value = self.project(tokens)
         attend_to = None if padding_mask is None else ~padding_mask[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend_to)
-        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
+        mixed = self.merge(F.scaled_dot_product_attention(query, key, value, attn_mask=attend_to))
+        return mixed if probes is None else (mixed, self.scores(query, key, probes))
+
+    def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of the heads, ``(B, h, N, d)`` each, of tokens ``(B, N, C)``."""
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, h, d)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def merge(self, heads: Tensor) -> Tensor:
+        """Join what the heads give, ``(B, h, N, d)``, into tokens ``(B, N, C)``."""
+        return self.proj_drop(self.proj(heads.transpose(1, 2).flatten(2)))
+
+    @staticmethod
+    def scores(query: Tensor, key: Tensor, probes: Tensor) -> Tensor:
+        """Return some rows ``(B, h, P, N)`` of the map before its softmax, divided by the root of d."""
+        # Scaled before the product, which so stays within fp16 wherever attention itself does.
+        scaled = query.index_select(2, probes) * query.shape[-1] ** -0.5
+        return scaled @ key.transpose(-2, -1)

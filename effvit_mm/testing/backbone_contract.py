@@ -51,7 +51,7 @@ def check_out_indices_choose_levels(factory: BackboneFactory) -> None:
         part.load_state_dict({name: whole.state_dict()[name] for name in part.state_dict()})
         for fmap, i in zip(part(pictures), indices, strict=True):
             torch.testing.assert_close(fmap, whole(pictures)[i])
-        _assert_all_learn(part)
+        _assert_all_learn(_built(factory, out_indices=indices, drop_path_rate=0.0))
 
 
 def check_pictures_do_not_mix(factory: BackboneFactory) -> None:
@@ -63,8 +63,8 @@ def check_pictures_do_not_mix(factory: BackboneFactory) -> None:
 
 
 def check_every_parameter_learns(factory: BackboneFactory) -> None:
-    """Every parameter gets a finite gradient that is not zero from the maps together."""
-    _assert_all_learn(_built(factory))
+    """Every parameter gets a finite gradient that is not zero from the maps and the auxiliary losses together."""
+    _assert_all_learn(_built(factory, drop_path_rate=0.0))
 
 
 def check_autocast_stays_finite(factory: BackboneFactory) -> None:
@@ -176,7 +176,12 @@ def _pictures(height: int, width: int) -> Tensor:
 
 
 def _assert_all_learn(backbone: nn.Module) -> None:
-    sum((fmap * torch.randn_like(fmap)).sum() for fmap in backbone(_pictures(64, 96))).backward()
+    # Auxiliary losses are collected in training only.
+    has_losses = hasattr(backbone, "auxiliary_losses")
+    total = sum((fmap * torch.randn_like(fmap)).sum() for fmap in backbone.train(has_losses)(_pictures(64, 96)))
+    if has_losses:
+        total = total + sum(backbone.auxiliary_losses().values())
+    total.backward()
     for name, parameter in backbone.named_parameters():
         assert parameter.grad is not None, f"{name} has no gradient"
         assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"

@@ -1,0 +1,25 @@
+"""Mask R-CNN with ToSA-DeiT-S on COCO, 1x, half the tokens in every second layer.
+
+    python tools/train.py configs/coco/maskrcnn_tosa.py       # COCO 2017 under data/coco
+    python tools/train.py configs/coco/maskrcnn_tosa.py --toy # small rendered rooms, minutes on two cores
+
+One run trains in stages: dense, then with a share that falls to `keep`, selectors learning from the start. For one run
+a stage: model.backbone.stage=dense; then load_from=... and stage=selector (backbone frozen); then load_from=... and
+custom_hooks.1.teacher=... (the dense checkpoint), all by --cfg-options. DeiT's weights: tools/convert.py, init_cfg.
+Mirrors: no table of the ToSA paper (arXiv 2406.08816), which has no detector; recipe: maskrcnn_anchorformer.py's.
+Expected AP: not trained here. Cost: 333 G multiply-adds at 800x1280, backbone 161.8 (analytic).
+"""
+
+_base_ = [
+    "../_base_/models/maskrcnn.py",
+    "mmdet::_base_/datasets/coco_instance.py",
+    "../_base_/schedules/coco_1x_adamw.py",
+    "../_base_/runtime.py",
+]
+
+model = dict(
+    backbone=dict(type="ToSADeiT", variant="s", keep=0.5),
+    neck=dict(in_channels=[96, 192, 384, 384]),
+)
+# Selectors learn beside the task; the share falls from 1 to `keep` over the first half of the run.
+custom_hooks = [dict(type="RunReportHook"), dict(type="SelectorLossHook"), dict(type="KeepAnnealingHook")]
