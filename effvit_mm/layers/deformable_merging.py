@@ -157,6 +157,9 @@ def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Te
 def _weighted_rows(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """Sum rows of ``table`` (R, C) by ``index`` (P, 4) with ``weights`` (P, 4): (P, C)."""
     if table.device.type == "cpu" and not is_exporting():
+        if weights.requires_grad and not table.requires_grad and not torch.compiler.is_compiling():
+            # Behind a frozen stage; torch 2.4 fails where the weights alone want a gradient.
+            table = table.detach().requires_grad_()
         return F.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
     # Other devices and formats may lack embedding_bag, which is outside the core ATen operators once it is exported.
     return sum(table.index_select(0, rows) * share[:, None] for rows, share in zip(index.T, weights.T, strict=True))
