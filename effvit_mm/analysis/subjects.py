@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from effvit_mm.backbones import create_backbone
+from effvit_mm.config_file import read_config, require_model
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
 
@@ -131,22 +132,18 @@ def _from_openmmlab(name: str, library: str, model: str, arguments: dict[str, An
 
 
 def _from_config(name: str, shape: tuple[int, int], batch: int, options: Mapping[str, Any]) -> Subject:
-    from mmengine.config import Config
     from mmengine.registry import MODELS, init_default_scope
 
-    if not Path(name).is_file():
-        raise BadInputError(f"config {name} does not exist; the configs lie under configs/<data set>/")
+    cfg = read_config(Path(name))
     try:
-        cfg = Config.fromfile(name)
         cfg.merge_from_dict(dict(options))
-    except Exception as error:  # a config is any Python code, so it can fail in any way
-        raise BadInputError(f"config {name} cannot be read: {type(error).__name__}: {error}") from error
-    if "model" not in cfg:
-        raise BadInputError(f"config {name} has no 'model'; name a leaf such as configs/coco/maskrcnn_*.py")
+    except Exception as error:  # MMEngine raises several kinds
+        raise BadInputError(f"--cfg-options do not fit config {name}: {type(error).__name__}: {error}") from error
+    require_model(cfg)
     init_default_scope(cfg.get("default_scope", "mmengine"))
     try:
         module = MODELS.build(cfg.model)
-    except Exception as error:  # so can a constructor
+    except Exception as error:  # a constructor can fail in any way
         raise BadInputError(f"the model of {name} cannot be built: {type(error).__name__}: {error}") from error
     return Subject(name, module, *_how_to_call(module, shape, batch))
 

@@ -4,7 +4,6 @@ import re
 import zipfile
 from collections.abc import Mapping
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from effvit_mm.checkpoint import load_safely
+from effvit_mm.config_file import read_config, require_model
 from effvit_mm.engine.config_check import check_config, check_options, check_shapes, check_work_dir
 from effvit_mm.engine.model_check import check_build, check_model
 from effvit_mm.engine.overlays import apply_overlay, keep_few_pictures, make_toy_scenes
@@ -50,24 +50,9 @@ def load_config(
         BadInputError: If the file is missing or no config, or has no toy overlay; if there is something to render,
             also if the config or its model cannot be used.
     """
-    if not config_file.is_file():
-        state = "is no file" if config_file.exists() else "does not exist"
-        raise BadInputError(f"config {config_file} {state}; the configs lie under configs/<data set>/")
-    try:
-        cfg = Config.fromfile(config_file)
-    except Exception as error:  # a config is any Python code, so it can fail in any way
-        if "mmpretrain" in str(error) and find_spec("mmpretrain") is None:
-            raise BadInputError(
-                f"config {config_file} needs mmpretrain, which is not installed: pip install 'effvit_mm[pretrain]'"
-            ) from error
-        imports = "custom_imports, dict(imports=['package.module'])" if "import_modules_from" in str(error) else "it"
-        raise BadInputError(
-            f"config {config_file} cannot be read: {type(error).__name__}: {error}; correct {imports}, or name a "
-            f"config of configs/<data set>/"
-        ) from error
+    cfg = read_config(config_file)
     check_shapes(cfg)
-    if "model" not in cfg:
-        raise BadInputError(f"config {config_file} has no 'model'; name a leaf such as configs/coco/maskrcnn_*.py")
+    require_model(cfg)
     if overlays is not None:
         apply_overlay(cfg, config_file, overlays)
     if data_root is not None:

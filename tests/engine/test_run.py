@@ -55,6 +55,12 @@ def test_a_file_that_is_no_config_is_named(tmp_path, text, message):
     assert "mine.py" in str(caught.value)
 
 
+def test_a_misspelt_config_gets_the_names_of_its_neighbours(tmp_path):
+    (tmp_path / "maskrcnn_lit.py").touch()
+    with pytest.raises(BadInputError, match=r"maskrcn_lit\.py does not exist; did you mean .maskrcnn_lit\.py.\?"):
+        load_config(tmp_path / "maskrcn_lit.py")
+
+
 def test_amp_without_an_accelerator_says_so(monkeypatch):
     monkeypatch.setattr("effvit_mm.engine.run.has_accelerator", lambda: False)
     with pytest.raises(BadInputError, match="--amp needs an accelerator"):
