@@ -23,7 +23,7 @@ MAX_BIAS_ELEMENTS = 2**23
 
 # What the backward pass of a piece holds at one time, all with the batch: logits, probabilities, bias, their gradients
 # and copies.
-TENSORS_IN_BACKWARD = 8
+TENSORS_IN_BACKWARD = 6
 
 
 class RelativePositionAttention(nn.Module):
@@ -49,7 +49,7 @@ class RelativePositionAttention(nn.Module):
 
     Cost:
         ``4 N C^2 + 2 N^2 C`` multiply-adds; the backward pass computes the ``2 N^2 C`` once more. Memory ``O(N C)`` and
-        working space for 2^23 numbers or for one row of queries (``h W N``; ``8 B h W N`` in the backward pass),
+        working space for 2^23 numbers or for one row of queries (``h W N``; ``6 B h W N`` in the backward pass),
         whichever is larger.
         Parameters ``4 C^2 + 4 C + (2 H - 1) (2 W - 1) h`` of the table's grid.
 
@@ -163,7 +163,11 @@ def expand_bias(table: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
 
 
 class _RecomputedAttention(torch.autograd.Function):
-    """Attention that keeps its inputs only: the backward pass runs each piece again, with a graph of its own."""
+    """Attention that keeps its inputs only: the backward pass computes the map of each piece again.
+
+    It is written out: no fused kernel of a CPU gives the gradient of a bias, and autograd over the unfused form takes
+    one product and several passes over the map more.
+    """
 
     @staticmethod
     def forward(
@@ -178,20 +182,27 @@ class _RecomputedAttention(torch.autograd.Function):
     def backward(ctx: Any, grad_mixed: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, table, hidden = ctx.saved_tensors
         key, value, hidden = _reversed(key, value, hidden)
-        key.requires_grad_(), value.requires_grad_()
+        scale = query.shape[-1] ** -0.5
         grad_query = torch.empty_like(query)
         # Sums over the pieces, at least fp32 as the table is.
         grad_key, grad_value, grad_table = (torch.zeros_like(x, dtype=table.dtype) for x in (key, value, table))
         logits_per_query = len(query) * len(table) * key.shape[2]
         for queries, rows in _pieces(ctx.grid, TENSORS_IN_BACKWARD * logits_per_query):
-            some, reach = query[:, :, queries].detach().requires_grad_(), table[:, rows].detach().requires_grad_()
+            scaled, grad = query[:, :, queries] * scale, grad_mixed[:, :, queries]
+            reach = table[:, rows].detach().requires_grad_()
             with torch.enable_grad():
-                mixed = _attend_piece(some, key, value, reach, ctx.grid, hidden)
-            grads = torch.autograd.grad(mixed, (some, key, value, reach), grad_mixed[:, :, queries])
-            grad_query[:, :, queries] = grads[0]
-            grad_key += grads[1]
-            grad_value += grads[2]
-            grad_table[:, rows] += grads[3]
+                bias = _bias_of_piece(reach, ctx.grid, query.dtype, key.shape[2], hidden)
+            probabilities = _probabilities(scaled, key, bias.detach(), hidden, table.dtype)
+            grad_value += probabilities.to(grad.dtype).transpose(-2, -1) @ grad
+            # Through the softmax: p (g - sum of p g), which is what the logits and the bias get.
+            grad_logits = (grad @ value.transpose(-2, -1)).to(table.dtype)
+            grad_logits -= torch.linalg.vecdot(probabilities, grad_logits)[..., None]
+            grad_logits *= probabilities
+            grad_bias = grad_logits.sum_to_size(bias.shape).to(bias.dtype)
+            grad_table[:, rows] += torch.autograd.grad(bias, reach, grad_bias)[0]
+            grad_logits = grad_logits.to(query.dtype)
+            grad_query[:, :, queries] = (grad_logits @ key).mul_(scale)
+            grad_key += grad_logits.transpose(-2, -1) @ scaled
         grad_key, grad_value, _ = _reversed(grad_key.to(key.dtype), grad_value.to(value.dtype), None)
         return grad_query, grad_key, grad_value, grad_table, None, None
 
@@ -218,11 +229,25 @@ def _attend_piece(
     query: Tensor, key: Tensor, value: Tensor, table: Tensor, grid: Grid, hidden: Tensor | None
 ) -> Tensor:
     """Attend from some rows of queries to all keys, which are in reversed order."""
-    bias = expand_bias(table, grid, query.dtype)
-    if num_prefix := key.shape[2] - bias.shape[2]:
-        bias = F.pad(bias, (0, num_prefix))
-    bias = bias[None] if hidden is None else bias.masked_fill(hidden, -math.inf)
+    bias = _bias_of_piece(table, grid, query.dtype, key.shape[2], hidden)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+
+
+def _bias_of_piece(table: Tensor, grid: Grid, dtype: torch.dtype, num_keys: int, hidden: Tensor | None) -> Tensor:
+    """Write out what is added to the logits of some rows of queries: ``(1 or B, h, R * W, num_keys)``."""
+    bias = expand_bias(table, grid, dtype)
+    if num_prefix := num_keys - bias.shape[2]:
+        bias = F.pad(bias, (0, num_prefix))
+    return bias[None] if hidden is None else bias.masked_fill(hidden, -math.inf)
+
+
+def _probabilities(scaled: Tensor, key: Tensor, bias: Tensor, hidden: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Compute the map ``(B, h, R * W, num_keys)`` that a piece of attention used."""
+    logits = scaled @ key.transpose(-2, -1)
+    logits += bias
+    probabilities = logits.softmax(dim=-1, dtype=dtype)
+    # A picture that is hidden altogether has no probabilities but 0 / 0.
+    return probabilities if hidden is None else probabilities.masked_fill_(hidden, 0.0)
 
 
 def _pieces(grid: Grid, elements_per_query: int) -> Iterator[tuple[slice, slice]]:
