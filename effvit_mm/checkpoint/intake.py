@@ -22,7 +22,7 @@ from effvit_mm.backbones.dense_backbone import DenseBackbone
 from effvit_mm.checkpoint.fit import read_weights, weights_of
 from effvit_mm.checkpoint.released import shown_shape
 from effvit_mm.checkpoint.safe_load import UnsafeCheckpointError
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, some_of
 
 NUM_EXAMPLES = 3
 NUM_NAMED = 8
@@ -227,12 +227,8 @@ def _account(backbone: nn.Module, intake: Intake, file: str) -> str:
     taken = len(intake.weights) - len(intake.fresh)
     lines = [f"{type(backbone).__name__} took {taken} of its {len(intake.weights)} weights and buffers from {file}"]
     if intake.fresh:
-        lines.append(f"fresh, not in the file: {_some(intake.fresh)}")
+        lines.append(f"fresh, not in the file: {some_of(intake.fresh, NUM_NAMED)}")
     for why in dict.fromkeys(intake.dropped.values()):
         names = [name for name, reason in intake.dropped.items() if reason == why]
-        lines.append(f"left out, {why}: {_some(sorted(names))}")
+        lines.append(f"left out, {why}: {some_of(sorted(names), NUM_NAMED)}")
     return "\n  ".join(lines)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NUM_NAMED]) + (f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else "")
