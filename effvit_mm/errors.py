@@ -1,5 +1,7 @@
 """Errors a user can mend: tools print their message alone, without a traceback."""
 
+from collections.abc import Iterable
+
 
 class MendableError(Exception):
     """What went wrong, where, and how to mend it."""
@@ -10,4 +12,10 @@ class BadInputError(MendableError, ValueError):
 
 
 class NotSavedError(MendableError, OSError):
-    """A checkpoint that could not be written; the ones before it are as they were."""
+    """A file that could not be written; what was there before is as it was."""
+
+
+def some_of(values: Iterable[object], most: int = 5) -> str:
+    """Name the first of the values, at most so many, and say how many more there are."""
+    names = [str(value) for value in values]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,21 +9,18 @@ Examples:
 """
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
-import torch
 from mmengine.config import DictAction
 
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
 from effvit_mm.analysis import comparison, cost
-from effvit_mm.analysis.latency import DTYPES, Setting
+from effvit_mm.analysis.latency import DTYPES, Setting, use_threads
 from effvit_mm.engine.budget_sweep import sweep
-from effvit_mm.errors import BadInputError, MendableError
+from effvit_mm.errors import MendableError
 
 TOY = Path(__file__).resolve().parents[1] / "configs/_base_/toy"
 
@@ -39,16 +36,27 @@ def parse_args() -> argparse.Namespace:
     common.add_argument("--batch", type=int, default=1, help="pictures a call")
     common.add_argument("--json", action="store_true", help="print JSON instead of tables")
     common.add_argument("--cfg-options", nargs="+", action=DictAction, help="config values, as key.of.value=3")
+    timed = argparse.ArgumentParser(add_help=False, parents=[common])
+    timed.add_argument("--dtype", choices=DTYPES, default="float32", help="the lower ones under autocast")
+    timed.add_argument("--device", default="cpu", help="cpu or cuda")
+    timed.add_argument("--train", action="store_true", help="measure a training step")
+    timed.add_argument("--compile", dest="compiled", action="store_true", help="measure under torch.compile")
+    timed.add_argument("--threads", type=int, help="threads of torch (default: torch's own)")
+    timed.add_argument("--warmup", type=int, default=3, help="calls that are not measured")
+    timed.add_argument("--repeats", type=int, default=10, help="calls that are")
+    timed.add_argument("--no-memory", dest="memory", action="store_false", help="leave peak memory out")
     counted = commands.add_parser("cost", parents=[common], help="multiply-adds, parameters, activations")
     counted.add_argument("model", help=MODEL)
     counted.add_argument("--depth", type=int, default=2, help="parts of the names of layers in the table")
     counted.add_argument("--flops", action="store_true", help="show operations, two a multiply-add")
-    _add_setting(commands.add_parser("latency", parents=[common], help="time and memory of one model"), "model", None)
-    compared = commands.add_parser("compare", parents=[common], help="several models, measured in turn")
-    _add_setting(compared, "models", "+")
+    single = commands.add_parser("latency", parents=[timed], help="time and memory of one model")
+    single.add_argument("models", nargs=1, metavar="model", help=MODEL)
+    single.set_defaults(peers=False)
+    compared = commands.add_parser("compare", parents=[timed], help="several models, measured in turn")
+    compared.add_argument("models", nargs="+", help=MODEL)
     compared.add_argument("--peers", action="store_true", help="add the usual backbones of about 25 M parameters")
-    swept = commands.add_parser("sweep", parents=[common], help="a trained model under several token budgets")
-    _add_setting(swept, "config", None)
+    swept = commands.add_parser("sweep", parents=[timed], help="a trained model under several token budgets")
+    swept.add_argument("config", type=Path, help="config file")
     swept.add_argument("checkpoints", nargs="+", type=Path, help="one for all budgets, or one for each")
     budget = swept.add_mutually_exclusive_group(required=True)
     budget.add_argument("--keep", type=float, nargs="+", help="fractions of tokens that are kept")
@@ -60,51 +68,31 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _add_setting(parser: argparse.ArgumentParser, name: str, nargs: Any) -> None:
-    parser.add_argument(name, nargs=nargs, help=MODEL)
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="the lower ones under autocast")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--train", action="store_true", help="measure a training step")
-    parser.add_argument("--compile", action="store_true", help="measure under torch.compile")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own)")
-    parser.add_argument("--warmup", type=int, default=3, help="calls that are not measured")
-    parser.add_argument("--repeats", type=int, default=10, help="calls that are")
-    parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
-
-
 def main() -> None:
     """Run a command, or say what to mend."""
     args = parse_args()
     try:
-        COMMANDS[args.command](args)
+        {"cost": _cost, "sweep": _sweep}.get(args.command, _compare)(args)
     except MendableError as error:
         sys.exit(f"error: {error}")
 
 
 def _cost(args: argparse.Namespace) -> None:
     ledger, report = cost.cost_of(args.model, tuple(args.shape), batch=args.batch, options=args.cfg_options)
-    if args.json:
-        print(json.dumps(report, indent=2))
-    else:
-        cost.show(ledger, report, depth=args.depth, flops=args.flops)
+    cost.show(ledger, report, depth=args.depth, flops=args.flops, as_json=args.json)
 
 
-def _measure(args: argparse.Namespace) -> None:
-    names = [args.model] if args.command == "latency" else args.models + (list(comparison.PEERS) if args.peers else [])
-    rows = comparison.compare(names, _setting(args), memory=not args.no_memory, options=args.cfg_options)
-    if args.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        comparison.show(rows)
+def _compare(args: argparse.Namespace) -> None:
+    names = [*args.models, *(comparison.PEERS if args.peers else ())]
+    rows = comparison.compare(names, _setting(args), memory=args.memory, options=args.cfg_options)
+    comparison.show(rows, as_json=args.json)
 
 
 def _sweep(args: argparse.Namespace) -> None:
-    argument, values = ("keep", args.keep) if args.keep else ("num_anchors", args.num_anchors)
     folder = sweep(
-        Path(args.config),
+        args.config,
         args.checkpoints,
-        argument,
-        values,
+        *(("keep", args.keep) if args.keep else ("num_anchors", args.num_anchors)),
         _setting(args),
         work_dir=args.work_dir,
         metric=args.metric,
@@ -117,15 +105,10 @@ def _sweep(args: argparse.Namespace) -> None:
 
 
 def _setting(args: argparse.Namespace) -> Setting:
-    if args.threads is not None:
-        if args.threads < 1:
-            raise BadInputError(f"--threads {args.threads} must be at least 1")
-        torch.set_num_threads(args.threads)
-    names = ("batch", "dtype", "device", "train", "warmup", "repeats")
-    return Setting(**{name: getattr(args, name) for name in names}, shape=tuple(args.shape), compiled=args.compile)
+    use_threads(args.threads)
+    names = ("batch", "dtype", "device", "train", "compiled", "warmup", "repeats")
+    return Setting(**{name: getattr(args, name) for name in names}, shape=tuple(args.shape))
 
-
-COMMANDS = {"cost": _cost, "latency": _measure, "compare": _measure, "sweep": _sweep}
 
 if __name__ == "__main__":
     main()

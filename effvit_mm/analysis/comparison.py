@@ -1,5 +1,6 @@
 """The latency and compare commands: several models under one setting, as rows of one table."""
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -69,8 +70,11 @@ def compare(
     return [{**row, **about, "provenance": where} for row in rows.values()]
 
 
-def show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the rows as a table, the fastest first."""
+def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False) -> None:
+    """Print the rows as a table, the fastest first, or as JSON."""
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
     from rich.console import Console
     from rich.table import Column, Table
 

@@ -1,5 +1,6 @@
 """The cost command: count a model and show the ledger as a table or as JSON."""
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -50,7 +51,9 @@ def cost_of(
     }
 
 
-def show(ledger: Ledger, report: Mapping[str, Any], *, depth: int = 2, flops: bool = False) -> None:
+def show(
+    ledger: Ledger, report: Mapping[str, Any], *, depth: int = 2, flops: bool = False, as_json: bool = False
+) -> None:
     """Print the ledger as two tables: by operator, and by layer.
 
     Args:
@@ -58,7 +61,11 @@ def show(ledger: Ledger, report: Mapping[str, Any], *, depth: int = 2, flops: bo
         report: What :func:`cost_of` returned with it.
         depth: Parts of the names of layers that are shown.
         flops: Count a multiplication and an addition as two operations.
+        as_json: Print the report as JSON instead.
     """
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
     from rich.console import Console
 
     unit, factor = ("GFLOPs", 2) if flops else ("GMACs", 1)

@@ -54,6 +54,19 @@ class Setting:
             )
 
 
+def use_threads(threads: int | None) -> None:
+    """Have torch run on so many threads; None for its own number.
+
+    Raises:
+        BadInputError: If there is none.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise BadInputError(f"--threads {threads} must be at least 1")
+    torch.set_num_threads(threads)
+
+
 def make_step(subject: Subject, setting: Setting) -> Callable[[], None]:
     """Return a function that runs one forward pass, or one training step, and waits for the device.
 

@@ -1,15 +1,19 @@
 """What every backbone promises to OpenMMLab: freezing, norms kept in evaluation, initialisation, sizes it takes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 
 from effvit_mm.backbones.initialization import initialize_weights
+from effvit_mm.registry import near_names
 
 Self = TypeVar("Self", bound="DenseBackbone")
+
+STRIDES = (4, 8, 16, 32)
+"""Of the levels that ``out_indices`` counts, in pixels."""
 
 # By name, as a config has it: it reads files, and nothing here does.
 INTAKE = "effvit_mm.checkpoint.intake.PretrainedBackbone"
@@ -25,6 +29,7 @@ class DenseBackbone(BaseModule, ABC):
         init_cfg: MMEngine's initialisation, applied after our own.
 
     Attributes:
+        variants: Table of sizes, by the name of a variant.
         channels: Channels of the returned maps, aligned with ``out_indices``.
         strides: Their strides in pixels.
         min_size: The least height and width of a picture, in pixels.
@@ -33,6 +38,7 @@ class DenseBackbone(BaseModule, ABC):
         ValueError: If ``out_indices`` or ``frozen_stages`` is out of range.
     """
 
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]]
     num_stages = 4
     channels: tuple[int, ...]
     strides: tuple[int, ...]
@@ -57,6 +63,17 @@ class DenseBackbone(BaseModule, ABC):
             )
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+
+    @classmethod
+    def sizes(cls, variant: str) -> Any:
+        """Return a row of ``variants``.
+
+        Raises:
+            ValueError: If there is none of that name.
+        """
+        if variant not in cls.variants:
+            raise ValueError(f"unknown variant {variant!r} of {cls.__name__}; {near_names(variant, cls.variants)}")
+        return cls.variants[variant]
 
     @abstractmethod
     def frozen_modules(self) -> list[nn.Module]:

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, cast
 
 from typing_extensions import Unpack
 
-from effvit_mm.backbones.pyramid import STRIDES, Pyramid, PyramidOptions, PyramidSizes, Spec
+from effvit_mm.backbones.choices import Spec
+from effvit_mm.backbones.dense_backbone import STRIDES
+from effvit_mm.backbones.pyramid import Pyramid, PyramidOptions, PyramidSizes
 from effvit_mm.registry import register_backbone
 
 

@@ -6,15 +6,17 @@ the name of a mixer and the second by :meth:`Plain.run`.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from effvit_mm.backbones import mechanisms  # noqa: F401  (registers the names that the choices below are made by)
-from effvit_mm.backbones.dense_backbone import DenseBackbone
+from effvit_mm.backbones.choices import Spec, one_for_each
+from effvit_mm.backbones.dense_backbone import STRIDES, DenseBackbone
 from effvit_mm.backbones.initialization import initialize_weights
+from effvit_mm.backbones.plain_options import PATCH_SIZE, PlainOptions, PlainSizes, check_numbers, checked_taps
 from effvit_mm.layers import (
     BicubicPositions,
     Block,
@@ -25,46 +27,9 @@ from effvit_mm.layers import (
     pad_to_multiple,
     tokens_to_map,
 )
-from effvit_mm.registry import MLPS, TOKEN_MIXERS, build_mechanism, near_names, register_backbone
+from effvit_mm.registry import MLPS, TOKEN_MIXERS, build_mechanism, register_backbone
 
-Spec = str | Mapping[str, Any]
-"""A mechanism: its name, or a dict of ``type`` and options."""
-
-PATCH_SIZE = 16
-STRIDES = (4, 8, 16, 32)
-
-
-class PlainSizes(TypedDict):
-    """One row of a table of variants."""
-
-    dim: int
-    depth: int
-    num_heads: int
-    mlp_ratio: int
-    drop_path_rate: float
-    pretrain_img_size: int
-
-
-class PlainOptions(TypedDict, total=False):
-    """What every family of columnar networks takes beside its own arguments; :class:`Plain` documents them."""
-
-    dim: int
-    depth: int
-    num_heads: int
-    mlp_ratio: int
-    drop_path_rate: float
-    pretrain_img_size: int
-    mlp: Spec
-    num_prefix: int
-    class_token: bool
-    taps: Sequence[int]
-    out_channels: int | None
-    norm_eps: float
-    out_indices: Sequence[int]
-    frozen_stages: int
-    norm_eval: bool
-    with_cp: bool
-    init_cfg: dict | list[dict] | None
+__all__ = ["PATCH_SIZE", "Plain", "PlainOptions", "PlainSizes"]
 
 
 @register_backbone("plain")
@@ -179,8 +144,8 @@ class Plain(DenseBackbone):
         sizes: Any = {**self.sizes(variant), **{name: value for name, value in given.items() if value is not None}}
         dim, self.depth = sizes["dim"], sizes["depth"]
         self.num_prefix = self.default_num_prefix if num_prefix is None else num_prefix
-        _check_numbers(sizes, self.num_prefix)
-        self.taps = self._check_taps(taps)
+        check_numbers(sizes, self.num_prefix)
+        self.taps = checked_taps(taps, self.depth)
         if class_token and (self.out_indices != (2,) or len(self.taps) > 1 or not self.num_prefix):
             raise ValueError(
                 f"class_token=True returns the prefix tokens in place of the map of stride 16; out_indices="
@@ -197,7 +162,7 @@ class Plain(DenseBackbone):
         table_grid = (sizes["pretrain_img_size"] // PATCH_SIZE,) * 2
         self.positions = BicubicPositions(dim, table_grid, num_prefix=self.num_prefix)
         emitted_taps = sorted({self._tap_of(level) for level in self.out_indices})
-        choices = self._per_block(mixers)
+        choices = one_for_each("mixers", mixers, self.depth, "blocks")
         self.blocks = nn.ModuleList(
             Block(
                 dim,
@@ -217,17 +182,6 @@ class Plain(DenseBackbone):
         self.channels = (dim,) if class_token else tuple(level.channels for level in levels.values())
         initialize_weights(self)
         self.freeze()
-
-    @classmethod
-    def sizes(cls, variant: str) -> PlainSizes:
-        """Return a row of ``variants``.
-
-        Raises:
-            ValueError: If there is none of that name.
-        """
-        if variant not in cls.variants:
-            raise ValueError(f"unknown variant {variant!r} of {cls.__name__}; {near_names(variant, cls.variants)}")
-        return cls.variants[variant]
 
     @classmethod
     def classifier_options(cls, variant: str) -> dict[str, Any]:
@@ -295,34 +249,3 @@ class Plain(DenseBackbone):
     def _tap_of(self, level: int) -> int:
         """Return the block whose tokens become the map of a level."""
         return self.taps[0] if len(self.taps) == 1 else self.taps[level]
-
-    def _check_taps(self, taps: Sequence[int] | None) -> tuple[int, ...]:
-        blocks = tuple(taps) if isinstance(taps, Sequence) else (self.depth - 1,) if taps is None else ()
-        if len(blocks) not in (1, 4) or list(blocks) != sorted({*blocks} & {*range(self.depth)}):
-            raise ValueError(
-                f"taps={taps!r} must be one block of 0 to {self.depth - 1}, such as ({self.depth - 1},), or four in "
-                f"rising order, one for each of the strides {STRIDES}"
-            )
-        return blocks
-
-    def _per_block(self, mixers: Spec | Sequence[Spec | None] | None) -> tuple[Any, ...]:
-        """Return one mixer for each block; a single name, dict or None stands for all."""
-        if mixers is None or isinstance(mixers, str | Mapping):
-            return (mixers,) * self.depth
-        if len(mixers) != self.depth:
-            raise ValueError(f"mixers={mixers!r} has {len(mixers)} values; give one for each of {self.depth} blocks")
-        return tuple(mixers)
-
-
-def _check_numbers(sizes: Mapping[str, Any], num_prefix: int) -> None:
-    if not 0 <= sizes["drop_path_rate"] < 1:
-        raise ValueError(f"drop_path_rate={sizes['drop_path_rate']} must be at least 0 and below 1")
-    if sizes["depth"] < 1:
-        raise ValueError(f"depth={sizes['depth']} must be at least 1 block")
-    if sizes["pretrain_img_size"] < PATCH_SIZE:
-        raise ValueError(
-            f"pretrain_img_size={sizes['pretrain_img_size']} is the side in pixels of the pictures the position table "
-            f"is stored for; it must be at least {PATCH_SIZE}, such as 224"
-        )
-    if num_prefix < 0:
-        raise ValueError(f"num_prefix={num_prefix} must be 0 (none) or more tokens")

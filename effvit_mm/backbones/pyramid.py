@@ -5,23 +5,21 @@ table of choices over :class:`Pyramid`.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
 
 from effvit_mm.backbones import mechanisms  # noqa: F401  (registers the names that the choices below are made by)
-from effvit_mm.backbones.dense_backbone import DenseBackbone
+from effvit_mm.backbones.choices import Spec, check_drop_path_rate, one_for_each
+from effvit_mm.backbones.dense_backbone import STRIDES, DenseBackbone
 from effvit_mm.backbones.initialization import initialize_weights
 from effvit_mm.backbones.stage import Stage
 from effvit_mm.layers import AbsolutePositions, Block, Grid, PrefixTokens, tokens_to_map
-from effvit_mm.registry import MLPS, TOKEN_MERGERS, TOKEN_MIXERS, build_mechanism, near_names, register_backbone
-
-Spec = str | Mapping[str, Any]
-"""A mechanism: its name, or a dict of ``type`` and options."""
+from effvit_mm.registry import MLPS, TOKEN_MERGERS, TOKEN_MIXERS, build_mechanism, register_backbone
 
 STAGE_STRIDES = (4, 2, 2, 2)
-STRIDES = (4, 8, 16, 32)
 
 
 class PyramidSizes(TypedDict):
@@ -149,15 +147,15 @@ class Pyramid(DenseBackbone):
     ) -> None:
         super().__init__(out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, init_cfg=init_cfg)
         sizes = self.sizes(variant)
-        channels = _per_stage("channels", channels or sizes["channels"])
-        depths = _per_stage("depths", depths or sizes["depths"])
-        num_heads = _per_stage("num_heads", num_heads or sizes["num_heads"])
-        mlp_ratios = _per_stage("mlp_ratios", mlp_ratios or sizes["mlp_ratios"])
-        mixers, mlps, mergers = _per_stage("mixers", mixers), _per_stage("mlps", mlps), _per_stage("mergers", mergers)
-        grids = _per_stage("positions", positions)
+        per_stage = partial(one_for_each, count=self.num_stages, places="stages")
+        channels = per_stage("channels", channels or sizes["channels"])
+        depths = per_stage("depths", depths or sizes["depths"])
+        num_heads = per_stage("num_heads", num_heads or sizes["num_heads"])
+        mlp_ratios = per_stage("mlp_ratios", mlp_ratios or sizes["mlp_ratios"])
+        mixers, mlps, mergers = per_stage("mixers", mixers), per_stage("mlps", mlps), per_stage("mergers", mergers)
+        grids = per_stage("positions", positions)
         drop_path_rate = sizes["drop_path_rate"] if drop_path_rate is None else drop_path_rate
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(f"drop_path_rate={drop_path_rate} must be at least 0 and below 1")
+        check_drop_path_rate(drop_path_rate)
         if class_token and self.out_indices != (3,):
             raise ValueError(
                 f"class_token=True returns the last stage's token only; out_indices={out_indices} must be (3,)"
@@ -200,17 +198,6 @@ class Pyramid(DenseBackbone):
         self.freeze()
 
     @classmethod
-    def sizes(cls, variant: str) -> PyramidSizes:
-        """Return a row of ``variants``.
-
-        Raises:
-            ValueError: If there is none of that name.
-        """
-        if variant not in cls.variants:
-            raise ValueError(f"unknown variant {variant!r} of {cls.__name__}; {near_names(variant, cls.variants)}")
-        return cls.variants[variant]
-
-    @classmethod
     def classifier_options(cls, variant: str) -> dict[str, Any]:
         """Return the arguments with which a variant feeds a classifier: its last map alone, normed."""
         return dict(out_indices=(3,))
@@ -238,15 +225,6 @@ class Pyramid(DenseBackbone):
         if str(level) in self.norms:
             tokens = self.norms[str(level)](tokens)
         return tokens[:, 0] if self.class_token else tokens_to_map(tokens, grid)
-
-
-def _per_stage(argument: str, value: Any) -> tuple:
-    """Return one value for each stage; a single name, dict or None stands for all four."""
-    if value is None or isinstance(value, str | Mapping):
-        return (value,) * 4
-    if len(value) != 4:
-        raise ValueError(f"{argument}={value!r} has {len(value)} values; give one for each of the 4 stages")
-    return tuple(value)
 
 
 def _in_turn(specs: Spec | Sequence[Spec | None] | None, depth: int) -> list[Spec | None]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from effvit_mm.backbones import AnchorDeiT
 from effvit_mm.checkpoint.deit_keys import rename_plain
-from effvit_mm.checkpoint.key_map import Renamed
+from effvit_mm.checkpoint.key_map import Renamed, num_rows
 
 _BLOCK_PARTS = {
     "attn.x_to_emb.": "mixer.key_value.",
@@ -22,7 +22,7 @@ _BLOCK_PARTS = {
 def rename_anchor_deit(weights: Mapping[str, Tensor], variant: str, task: str) -> Renamed:
     """Rename official weights to those of :class:`~effvit_mm.backbones.AnchorDeiT`, or of a classifier over it."""
     renamed = rename_plain(weights, AnchorDeiT, variant, task, _BLOCK_PARTS)
-    num_anchors = {len(value) for name, value in weights.items() if name.endswith(".dist_anchor_B.weight")}
-    if len(num_anchors) == 1 and num_anchors != {30}:
+    num_anchors = {num_rows(weights, name) for name in weights if name.endswith(".dist_anchor_B.weight")}
+    if len(num_anchors) == 1 and not num_anchors & {None, 30}:
         renamed.overrides["num_anchors"] = num_anchors.pop()
     return renamed

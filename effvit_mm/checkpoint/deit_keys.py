@@ -12,7 +12,8 @@ from torch import Tensor
 
 from effvit_mm.backbones import DeiT
 from effvit_mm.backbones.plain import PATCH_SIZE, Plain
-from effvit_mm.checkpoint.key_map import Renamed
+from effvit_mm.checkpoint.key_map import Renamed, num_rows
+from effvit_mm.checkpoint.released import shown_shape
 
 _PREFIX = ("cls_token", "dist_token")
 DEIT_BLOCK_PARTS = {"attn.": "mixer."}
@@ -51,9 +52,13 @@ def rename_plain(
         else:
             renamed.weights[prefix + ours] = theirs, value
     tokens = [name for name in _PREFIX if name in weights]
-    if tokens:
+    shapes = {weights[name].shape for name in tokens}
+    if len(shapes) == 1 and len(shapes.pop()) == 3:
         joined = torch.cat([weights[name] for name in tokens], dim=1)
         renamed.weights[f"{prefix}prefix.tokens"] = " + ".join(tokens), joined
+    else:
+        odd = {name: f"has shape {shown_shape(weights[name])}; tokens are 1x1xC, all of one C" for name in tokens}
+        renamed.unexpected.update(odd)
     _find_overrides(renamed, weights, family, variant, task, len(tokens))
     return renamed
 
@@ -75,8 +80,8 @@ def _find_overrides(
     renamed: Renamed, weights: Mapping[str, Tensor], family: type[Plain], variant: str, task: str, num_prefix: int
 ) -> None:
     """Read off the weights what they need beside the variant: classes, prefix tokens, size of the position table."""
-    if task == "classifier" and "head.weight" in weights and len(weights["head.weight"]) != 1000:
-        renamed.overrides["num_classes"] = len(weights["head.weight"])
+    if task == "classifier" and (num_classes := num_rows(weights, "head.weight")) not in (None, 1000):
+        renamed.overrides["num_classes"] = num_classes
     if num_prefix not in (0, family.default_num_prefix):
         renamed.overrides["num_prefix"] = num_prefix
     table = weights.get("pos_embed")

@@ -19,9 +19,10 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from effvit_mm.backbones.dense_backbone import DenseBackbone
-from effvit_mm.checkpoint.fit import weights_of
-from effvit_mm.checkpoint.safe_load import UnsafeCheckpointError, load_safely
-from effvit_mm.errors import BadInputError
+from effvit_mm.checkpoint.fit import read_weights, weights_of
+from effvit_mm.checkpoint.released import shown_shape
+from effvit_mm.checkpoint.safe_load import UnsafeCheckpointError
+from effvit_mm.errors import BadInputError, some_of
 
 NUM_EXAMPLES = 3
 NUM_NAMED = 8
@@ -86,14 +87,10 @@ def read_pretrained(file: str, *, named: str = "checkpoint") -> OrderedDict[str,
     """
     if "://" in file:
         return weights_of(CheckpointLoader.load_checkpoint(file, map_location="cpu"), Path(file))
-    path = Path(file).expanduser()
-    if not path.is_file():
-        state = "is no file" if path.exists() else "does not exist"
-        raise BadInputError(f"{named} {file} {state}; give the path of a .pth or .safetensors file")
     # timm's training script stores its options beside the weights: plain values.
     torch.serialization.add_safe_globals([argparse.Namespace])
     try:
-        return weights_of(load_safely(path), path)
+        return read_weights(Path(file).expanduser(), named=named)
     except UnsafeCheckpointError as error:
         raise BadInputError(f"{named}: {error}. A released file goes through tools/convert.py first") from error
 
@@ -128,7 +125,7 @@ def fit_backbone(backbone: nn.Module, weights: Mapping[str, Tensor], file: str, 
             continue
         found = _without_prefix_rows(name, given, own, intake)
         if found.shape != value.shape:
-            problems.append(f"{name} has shape {_sizes(found)}, and the network's has {_sizes(value)}")
+            problems.append(f"{name} has shape {shown_shape(found)}, and the network's has {shown_shape(value)}")
         intake.weights[name] = found
     for name in given.keys() - own.keys():
         if why := _why_left_out(name, backbone):
@@ -230,16 +227,8 @@ def _account(backbone: nn.Module, intake: Intake, file: str) -> str:
     taken = len(intake.weights) - len(intake.fresh)
     lines = [f"{type(backbone).__name__} took {taken} of its {len(intake.weights)} weights and buffers from {file}"]
     if intake.fresh:
-        lines.append(f"fresh, not in the file: {_some(intake.fresh)}")
+        lines.append(f"fresh, not in the file: {some_of(intake.fresh, NUM_NAMED)}")
     for why in dict.fromkeys(intake.dropped.values()):
         names = [name for name, reason in intake.dropped.items() if reason == why]
-        lines.append(f"left out, {why}: {_some(sorted(names))}")
+        lines.append(f"left out, {why}: {some_of(sorted(names), NUM_NAMED)}")
     return "\n  ".join(lines)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NUM_NAMED]) + (f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else "")
-
-
-def _sizes(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "()"

@@ -8,7 +8,7 @@ for ``ti``, bias tables for larger pictures.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -94,9 +94,8 @@ def _find_overrides(renamed: Renamed, weights: Mapping[str, Tensor], variant: st
         default = set() if variant == "ti" else {0, 1, 2, 3}
         if levels != default:
             renamed.overrides["output_norms"] = tuple(sorted(levels))
-    side_of: Callable[[int], int] = lambda rows: 4 * math.isqrt(rows)  # noqa: E731
     table = weights.get("pos_embed1")
-    size = side_of(table.shape[1]) if table is not None and table.ndim == 3 else None
+    size = 4 * math.isqrt(table.shape[1]) if table is not None and table.ndim == 3 else None
     bias_tables = (key for key in weights if re.match(r"layers\.2\..*\.relative_position_bias_table$", key))
     if rows := num_rows(weights, next(bias_tables, "")):
         size = 16 * (math.isqrt(rows) + 1) // 2

@@ -76,7 +76,7 @@ def problem_of(value: Tensor, expected: Tensor, name: str) -> str:
         name: Its name.
     """
     if value.shape != expected.shape:
-        return f"has shape {_sizes(value)}, and {name} has {_sizes(expected)}"
+        return f"has shape {shown_shape(value)}, and {name} has {shown_shape(expected)}"
     if value.is_complex() or (expected.is_floating_point() and not value.is_floating_point()):
         return f"is of {value.dtype}, and {name} of {expected.dtype}"
     if value.is_meta:
@@ -95,6 +95,11 @@ def shown(name: object) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
+def shown_shape(tensor: Tensor) -> str:
+    """Return the shape of a tensor as it can be printed: ``3x224x224``, or ``()``."""
+    return "x".join(map(str, tensor.shape)) or "()"
+
+
 def _as_dict(content: Mapping[str, Any]) -> dict[Any, Any]:
     # What is unpickled into the attributes of a dict's subclass may stand before the methods of those names.
     return dict(dict.items(content) if isinstance(content, dict) else content)
@@ -107,7 +112,3 @@ def _is_plain(value: Tensor) -> bool:
 
 def _kind(value: Tensor) -> str:
     return f"quantized to {value.dtype}" if value.is_quantized else f"of layout {value.layout}"
-
-
-def _sizes(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "()"

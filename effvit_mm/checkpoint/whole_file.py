@@ -10,13 +10,15 @@ from effvit_mm.errors import NotSavedError
 
 
 @contextmanager
-def written_whole(final: Path, *, remedy: str, active: bool = True) -> Iterator[Path]:
+def written_whole(final: Path, *, remedy: str, active: bool = True, shared: bool = False) -> Iterator[Path]:
     """Give a temporary name to write to, and rename the file once it is on the disk.
 
     Args:
         final: The file's name in the end; what it was before stays until the new one is whole.
         remedy: What the user can do where it cannot be written.
         active: Whether this process writes; others get the name only.
+        shared: Whether several processes may write the file at one time, each the whole of it. Else a temporary file
+            that a killed process left is overwritten by the next.
 
     Yields:
         The temporary name, beside ``final``.
@@ -24,7 +26,7 @@ def written_whole(final: Path, *, remedy: str, active: bool = True) -> Iterator[
     Raises:
         NotSavedError: If the disk is full or the folder cannot be written; nothing is left half-written.
     """
-    partial = final.with_name(f".{final.name}.partial")
+    partial = final.with_name(f".{final.name}{f'.{os.getpid()}' if shared else ''}.partial")
     try:
         yield partial
         if active:

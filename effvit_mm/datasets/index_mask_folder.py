@@ -12,14 +12,13 @@ from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, some_of
 from effvit_mm.registry import DATASETS
 
 IGNORED = 255
 """The value that mmsegmentation's losses and metrics leave out."""
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
-NUM_EXAMPLES = 3
 
 
 @DATASETS.register_module()
@@ -122,8 +121,9 @@ def pairs_of(dataset: BaseSegDataset) -> dict[str, tuple[Path, Path | None]]:
     if alone:
         raise BadInputError(
             f"{len(alone)} of the {len(pictures)} pictures of {dataset.data_prefix['img_path']} have no mask in "
-            f"{folder}: {_some(pictures[stem].name for stem in alone)}; a mask has the name of its picture and ends in "
-            f"{' or '.join(_as_tuple(dataset.seg_map_suffix))} (seg_map_suffix): add the masks, or remove the pictures"
+            f"{folder}: {some_of(pictures[stem].name for stem in alone)}; a mask has the name of its picture and "
+            f"ends in {' or '.join(_as_tuple(dataset.seg_map_suffix))} (seg_map_suffix): add the masks, "
+            f"or remove the pictures"
         )
     return {stem: (pictures[stem], masks[stem]) for stem in sorted(pictures)}
 
@@ -141,7 +141,7 @@ def check_metainfo(metainfo: Any, reduce_zero_label: bool) -> None:
         )
     twice = sorted({name for name in classes if list(classes).count(name) > 1})
     if twice:
-        raise BadInputError(f"metainfo.classes names {_some(twice)} twice; each class has a name of its own")
+        raise BadInputError(f"metainfo.classes names {some_of(twice)} twice; each class has a name of its own")
     most = IGNORED - int(bool(reduce_zero_label))
     if len(classes) > most:
         raise BadInputError(f"metainfo.classes has {len(classes)} names, but a mask can hold {most} classes at most")
@@ -196,8 +196,8 @@ def _listed(file: Path, pictures: dict[str, Path]) -> list[str]:
     unknown = [stem for stem in stems if stem not in pictures]
     if unknown or not stems:
         raise BadInputError(
-            f"ann_file {file} names {len(stems)} pictures, {len(unknown)} of which are not there: {_some(unknown)}; "
-            f"expected names without suffix, such as {_some(sorted(pictures)[:1])}"
+            f"ann_file {file} names {len(stems)} pictures, {len(unknown)} of which are not there: {some_of(unknown)}; "
+            f"expected names without suffix, such as {some_of(sorted(pictures)[:1])}"
         )
     return stems
 
@@ -208,8 +208,3 @@ def _as_tuple(suffix: str | Sequence[str]) -> tuple[str, ...]:
 
 def _is_byte(value: Any) -> bool:
     return isinstance(value, int) and 0 <= value <= 255
-
-
-def _some(names: Any) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:NUM_EXAMPLES]) + (", ..." if len(names) > NUM_EXAMPLES else "")

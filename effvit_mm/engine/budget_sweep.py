@@ -16,6 +16,7 @@ from effvit_mm.analysis.latency import Setting
 from effvit_mm.analysis.pareto import draw, write_page
 from effvit_mm.checkpoint import read_weights
 from effvit_mm.engine.launch import evaluate
+from effvit_mm.engine.report import write_json
 from effvit_mm.engine.run import load_config
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
@@ -132,7 +133,7 @@ def _evaluated(config: Path, checkpoint: Path) -> dict[str, float]:
         return content["metrics"]
     found = evaluate(config, checkpoint, work_dir=config.parent / "test")
     metrics = {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
-    _write_json(kept, {"key": key, "metrics": metrics})
+    write_json(kept, {"key": key, "metrics": metrics})
     return metrics
 
 
@@ -149,7 +150,7 @@ def _measured(configs: Sequence[Path], setting: Setting, folder: Path) -> list[d
     if kept.is_file() and (content := json.loads(kept.read_text()))["key"] == key:
         return content["rows"]
     rows = compare([str(config) for config in configs], setting)
-    _write_json(kept, {"key": key, "rows": rows})
+    write_json(kept, {"key": key, "rows": rows})
     return rows
 
 
@@ -162,7 +163,7 @@ def _chosen(metric: str | None, metrics: Mapping[str, float]) -> str:
 
 
 def _report(rows: Sequence[dict[str, Any]], argument: str, metric: str, folder: Path, command: str) -> None:
-    _write_json(folder / "sweep.json", {"argument": argument, "metric": metric, "command": command, "rows": rows})
+    write_json(folder / "sweep.json", {"argument": argument, "metric": metric, "command": command, "rows": rows})
     plain = [key for key, value in rows[0].items() if not isinstance(value, dict | list)]
     with open(folder / "sweep.csv", "w", newline="") as file:
         table = csv.writer(file)
@@ -171,10 +172,3 @@ def _report(rows: Sequence[dict[str, Any]], argument: str, metric: str, folder: 
             table.writerow([*(row[key] for key in plain), *row["metrics"].values(), *row["provenance"].values()])
     draw(rows, argument, metric, folder / "pareto.png")
     write_page(rows, argument, metric, folder / "pareto.png", folder / "index.html", command)
-
-
-def _write_json(file: Path, content: Any) -> None:
-    # A sweep that is killed while it writes must not leave half a file behind.
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2))
-    part.replace(file)

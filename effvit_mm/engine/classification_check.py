@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
-from effvit_mm.errors import BadInputError
+from effvit_mm.engine.dataset_spec import check_presence, class_of, reads_local_files
+from effvit_mm.errors import BadInputError, some_of
 
 SOURCES = {
     "ImageNet": (
@@ -36,13 +36,7 @@ def reads_classes(dataset: Any, scope: str) -> bool:
         return False
     from mmpretrain.datasets import CustomDataset
 
-    cls = _class_of(dataset, scope)
-    return (
-        isinstance(cls, type)
-        and issubclass(cls, CustomDataset)
-        and cls.load_data_list is CustomDataset.load_data_list
-        and "://" not in f"{dataset.get('data_root')}{dataset.get('data_prefix')}"
-    )
+    return reads_local_files(dataset, scope, CustomDataset, [CustomDataset.load_data_list])
 
 
 def check_classification(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: str) -> None:
@@ -69,37 +63,30 @@ def check_classification(cfg: Config, datasets: list[tuple[str, Any]], toy_hint:
             if names != of_training:
                 odd = sorted(set(names) ^ set(of_training))
                 raise BadInputError(
-                    f"{dataset.img_prefix} has other class folders than the training data ({_some(odd)}): labels are "
+                    f"{dataset.img_prefix} has other class folders than the training data ({some_of(odd)}): labels are "
                     f"the places of the folders in the alphabet, so all splits need the same; add the missing ones"
                 )
             count = len(names)
         _check_model(cfg, split, count)
 
 
-def _class_of(dataset: Any, scope: str) -> Any:
-    with DATASETS.switch_scope_and_registry(scope) as registry:
-        return registry.get(dataset["type"]) if isinstance(dataset["type"], str) else dataset["type"]
-
-
 def _built(spec: Any) -> Any:
     """Build a data set without reading its files."""
     options = {key: value for key, value in spec.items() if key not in ("type", "_scope_", "pipeline", "lazy_init")}
-    return _class_of(spec, "mmpretrain")(**options, pipeline=[], lazy_init=True)
+    return class_of(spec, "mmpretrain")(**options, pipeline=[], lazy_init=True)
 
 
 def _check_presence(built: list[tuple[str, Any, Any]], toy_hint: str) -> None:
+    if not built:
+        return
     lines: dict[str, bool] = {}
     for split, _, dataset in built:
         lines[f"{split} pictures  {dataset.img_prefix}/"] = Path(dataset.img_prefix).is_dir()
         if dataset.ann_file:
             lines[f"{split} labels    {dataset.ann_file}"] = Path(dataset.ann_file).is_file()
-    if all(lines.values()):
-        return
-    width = max(map(len, lines))
-    listing = "\n".join(f"  {line:<{width}}  {'found' if found else 'MISSING'}" for line, found in lines.items())
     _, spec, _ = built[0]
     source = SOURCES.get(spec["type"], SOURCES["CustomDataset"]).format(root=Path(spec.get("data_root") or "."))
-    raise BadInputError(f"data is missing; looked from {Path.cwd()} for\n{listing}\n{source}\n{toy_hint}")
+    check_presence(lines, source, toy_hint)
 
 
 def _check_folders(where: str, spec: Any, dataset: Any) -> list[str]:
@@ -114,19 +101,19 @@ def _check_folders(where: str, spec: Any, dataset: Any) -> list[str]:
     empty = [name for name in names if not any(dataset.is_valid_file(str(file)) for file in (folder / name).rglob("*"))]
     if empty:
         raise BadInputError(
-            f"{len(empty)} of the {len(names)} class folders of {folder} hold no picture ({_some(empty)}), expected "
+            f"{len(empty)} of the {len(names)} class folders of {folder} hold no picture ({some_of(empty)}), expected "
             f"files in {', '.join(sorted(dataset.extensions))}; fill or remove them in every split"
         )
     classes = dataset.CLASSES
     if classes is not None and len(classes) != len(names):
         raise BadInputError(
-            f"{folder} has {len(names)} class folders ({_some(names)}), but {where} has {len(classes)} classes; set "
+            f"{folder} has {len(names)} class folders ({some_of(names)}), but {where} has {len(classes)} classes; set "
             f"{where}.metainfo=dict(classes=(...)) to one name a folder in the order of the alphabet"
         )
     if classes is not None and spec.get("metainfo") and set(classes) == set(names) and list(classes) != names:
         raise BadInputError(
-            f"{where}.metainfo names the classes {_some(list(classes))}, but labels follow the alphabet of the "
-            f"folders: {_some(names)}; give them in that order, or they are drawn under each other's names"
+            f"{where}.metainfo names the classes {some_of(list(classes))}, but labels follow the alphabet of the "
+            f"folders: {some_of(names)}; give them in that order, or they are drawn under each other's names"
         )
     return names
 
@@ -168,7 +155,3 @@ def _check_model(cfg: Config, split: str, count: int) -> None:
                 f"{split}_evaluator.topk={guesses!r} counts more guesses than the {count} classes there are; set "
                 f"topk=(1,)"
             )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

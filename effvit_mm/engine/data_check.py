@@ -8,9 +8,10 @@ from mmengine.config import Config
 
 from effvit_mm.engine.classification_check import check_classification, reads_classes
 from effvit_mm.engine.coco_check import check_crowds, check_masks, is_trained_on, read_coco
+from effvit_mm.engine.dataset_spec import check_presence
 from effvit_mm.engine.picture_check import check_pictures
 from effvit_mm.engine.segmentation_check import check_segmentation, pairs_masks
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, some_of
 from effvit_mm.registry import near_names
 
 SOURCES = {
@@ -118,6 +119,8 @@ def _pictures(dataset: Any) -> Path:
 
 
 def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
+    if not datasets:
+        return
     lines: dict[str, bool] = {}
     for split, dataset in datasets:
         annotations, pictures = _path(dataset, dataset["ann_file"]), _pictures(dataset)
@@ -127,13 +130,9 @@ def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
         for evaluator in _evaluators(cfg, split):
             if evaluator.get("ann_file"):
                 lines[f"{split} evaluator    {evaluator.ann_file}"] = Path(evaluator.ann_file).is_file()
-    if all(lines.values()):
-        return
-    width = max(map(len, lines))
-    listing = "\n".join(f"  {line:<{width}}  {'found' if found else 'MISSING'}" for line, found in lines.items())
     root = Path(datasets[0][1].get("data_root") or ".")
     source = SOURCES["CocoDataset"].format(root=f"{root}/")
-    raise BadInputError(f"data is missing; looked from {Path.cwd()} for\n{listing}\n{source}\n{TOY_HINT}")
+    check_presence(lines, source, TOY_HINT)
 
 
 def _evaluators(cfg: Config, split: str) -> list[Any]:
@@ -202,21 +201,21 @@ def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]
     odd = [name for name in wanted if name not in in_file]
     if not names:
         raise BadInputError(
-            f"none of the {len(wanted)} classes of the {split} data set ({_some(wanted)}) is a category of {file}, "
-            f"which has {_some(in_file)}; {_likely_meant(odd, in_file)}set "
+            f"none of the {len(wanted)} classes of the {split} data set ({some_of(wanted)}) is a category of {file}, "
+            f"which has {some_of(in_file)}; {_likely_meant(odd, in_file)}set "
             f"{setting} to the names in the file, and num_classes of the heads to their number"
         )
     if odd:
         raise BadInputError(
-            f"of the {len(wanted)} classes of the {split} data set {_some(map(repr, odd))} is no category of {file}; "
-            f"{_likely_meant(odd, in_file)}set {setting} to the names in the file, which has {_some(in_file)}, or add "
-            f"the missing categories to the file"
+            f"of the {len(wanted)} classes of the {split} data set {some_of(map(repr, odd))} is no category of {file}; "
+            f"{_likely_meant(odd, in_file)}set {setting} to the names in the file, which has {some_of(in_file)}, or "
+            f"add the missing categories to the file"
         )
     if names != list(wanted):
         # mmdet numbers classes as the file does: others would be learnt, and drawn, under each other's names.
         raise BadInputError(
-            f"the classes of the {split} data set are {_some(wanted)}, but {file} has of them, in this order, "
-            f"{_some(names)}; set {setting} to the file's names in the file's order, or add the missing categories "
+            f"the classes of the {split} data set are {some_of(wanted)}, but {file} has of them, in this order, "
+            f"{some_of(names)}; set {setting} to the file's names in the file's order, or add the missing categories "
             f"to the file{', each once' if len(names) > len(set(names)) else ''}"
         )
     return {category["id"] for category in content["categories"] if category["name"] in wanted}
@@ -251,8 +250,3 @@ def _classes_of(split: str, dataset: Any) -> tuple[str, ...]:
             f"{split}_dataloader.dataset.metainfo names the classes {classes!r}, expected dict(classes=('one', 'two'))"
         )
     return tuple(classes)
-
-
-def _some(names: Any) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
+from effvit_mm.checkpoint import written_whole
 from effvit_mm.engine.drawing import draw_sample
 from effvit_mm.engine.segmentation_drawing import draw_segmentation, without_scores
 from effvit_mm.registry import HOOKS
@@ -137,8 +137,13 @@ def show_figures(figures: Mapping[str, float | None], title: str, note: str = ""
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write JSON under a temporary name and rename it, so that a reader never sees half a file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(file)
+    """Write JSON in a folder that is made, so that a reader never sees half a file.
+
+    Raises:
+        NotSavedError: If the disk is full or the folder cannot be written; what was there before stays.
+    """
+    remedy = "Make room, or give another --work-dir"
+    # Each process of a run may write the pictures that it keeps.
+    with written_whole(file, remedy=remedy, shared=True) as partial:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=2) + "\n")

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 from PIL import Image
 from rich.progress import track
 
+from effvit_mm.engine.dataset_spec import check_presence, class_of, reads_local_files
 from effvit_mm.engine.picture_check import READERS, Wording, check_pictures
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, some_of
 
 NUM_EXAMPLES = 3
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
@@ -65,13 +65,8 @@ def pairs_masks(dataset: Any, scope: str) -> bool:
 
     from effvit_mm.datasets.index_mask_folder import IndexMaskFolder
 
-    cls = _class_of(dataset, scope)
-    return (
-        isinstance(cls, type)
-        and issubclass(cls, BaseSegDataset)
-        and cls.load_data_list in (BaseSegDataset.load_data_list, IndexMaskFolder.load_data_list)
-        and "://" not in f"{dataset.get('data_root')}{dataset.get('data_prefix')}"
-    )
+    readers = (BaseSegDataset.load_data_list, IndexMaskFolder.load_data_list)
+    return reads_local_files(dataset, scope, BaseSegDataset, readers)
 
 
 def check_segmentation(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: str) -> None:
@@ -97,14 +92,9 @@ def check_segmentation(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: s
             checked[key] = None
 
 
-def _class_of(dataset: Any, scope: str) -> Any:
-    with DATASETS.switch_scope_and_registry(scope) as registry:
-        return registry.get(dataset["type"]) if isinstance(dataset["type"], str) else dataset["type"]
-
-
 def build_dataset(split: str, spec: Any, scope: str) -> Any:
     """Build a data set without reading its files; None where that fails, which is told when the run is built."""
-    cls = _class_of(spec, scope)
+    cls = class_of(spec, scope)
     names = (spec.get("metainfo") or {}).get("classes") if isinstance(spec.get("metainfo"), dict | None) else None
     known = cls.METAINFO.get("classes")
     others = [name for name in names or () if known is not None and name not in known]
@@ -124,20 +114,18 @@ def build_dataset(split: str, spec: Any, scope: str) -> Any:
 
 
 def _check_presence(built: list[tuple[str, Any, Any]], toy_hint: str) -> None:
+    if not built:
+        return
     lines: dict[str, bool] = {}
     for split, _, dataset in built:
         for what, key in (("pictures", "img_path"), ("masks", "seg_map_path")):
             if dataset.data_prefix.get(key):
                 folder = Path(dataset.data_prefix[key])
                 lines[f"{split} {what:<8}  {folder}/"] = folder.is_dir()
-    if all(lines.values()):
-        return
-    width = max(map(len, lines))
-    listing = "\n".join(f"  {line:<{width}}  {'found' if found else 'MISSING'}" for line, found in lines.items())
     _, spec, _ = built[0]
     root = Path(spec.get("data_root") or ".")
     source = SOURCES.get(spec["type"], SOURCES["IndexMaskFolder"]).format(root=root)
-    raise BadInputError(f"data is missing; looked from {Path.cwd()} for\n{listing}\n{source}\n{toy_hint}")
+    check_presence(lines, source, toy_hint)
 
 
 def _check_heads(cfg: Config, split: str, kind: str, num_classes: int) -> None:
@@ -206,7 +194,7 @@ def _check_values(dataset: Any, folder: Path, masks: list[Mask]) -> None:
     classes = dataset.class_values
     allowed = {*classes, *dataset.ignored_values}
     problems = [
-        f"{mask.file.relative_to(folder)}  {_some(sorted(mask.values - allowed))}"
+        f"{mask.file.relative_to(folder)}  {some_of(sorted(mask.values - allowed))}"
         for mask in masks
         if mask.values - allowed
     ]
@@ -230,7 +218,7 @@ def _check_variety(dataset: Any, folder: Path, masks: list[Mask]) -> None:
     if len(seen) < min(2, len(names)):
         only = f"only {seen[0]!r} occurs" if seen else "none occurs"
         raise BadInputError(
-            f"the masks of {folder} hold only the values {_some(sorted(values))}: of the classes {_some(names)} "
+            f"the masks of {folder} hold only the values {some_of(sorted(values))}: of the classes {some_of(names)} "
             f"{only}, so there is nothing to tell apart; write class numbers as they are counted here, from "
             f"{dataset.class_values[0]} to {dataset.class_values[-1]} (255 is ignored)"
         )
@@ -253,8 +241,3 @@ def _refuse(folder: Path, problems: list[str], total: int, what: str, remedy: st
         more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
         listing = "".join(f"\n  {problem}" for problem in problems[:NUM_EXAMPLES])
         raise BadInputError(f"{len(problems)} of the {total} masks of {folder} {what}:{listing}{more}\n{remedy}")
-
-
-def _some(values: Any) -> str:
-    values = [str(value) for value in values]
-    return ", ".join(values[:8]) + (", ..." if len(values) > 8 else "")

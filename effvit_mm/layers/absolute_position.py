@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effvit_mm.layers.grid import Grid, map_to_tokens, tokens_to_map
+from effvit_mm.layers.heads import at_least_fp32
 
 
 class AbsolutePositions(nn.Module):
@@ -81,7 +82,7 @@ class AbsolutePositions(nn.Module):
         if tuple(grid) == self.table_grid:
             return self.table
         # fp32 whatever the autocast dtype: bilinear weights in bf16 move a place by parts of a token.
-        table = self.table.to(torch.promote_types(self.table.dtype, torch.float32))
+        table = at_least_fp32(self.table)
         prefix, places = table[:, : self.num_prefix], table[:, self.num_prefix :]
         with torch.autocast(table.device.type, enabled=False):
             resized = F.interpolate(tokens_to_map(places, self.table_grid), grid, mode="bilinear", align_corners=False)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effvit_mm.layers.grid import Grid, map_to_tokens, tokens_to_map
+from effvit_mm.layers.heads import at_least_fp32, check_heads
 
 AnchorMode = Literal["paper", "cosine"]
 AnchorLocal = Literal["none", "dwconv"]
@@ -80,8 +81,7 @@ class AnchorAttention(nn.Module):
         proj_drop: float = 0.0,
     ) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"num_heads={num_heads} must divide dim={dim}")
+        check_heads(dim, num_heads)
         if num_anchors < 1:
             raise ValueError(f"num_anchors={num_anchors} must be at least 1")
         if mode not in ("paper", "cosine"):
@@ -141,11 +141,11 @@ class AnchorAttention(nn.Module):
         """Return the step token -> anchor: probabilities ``(B, N, h, M)``, at least fp32, from keys ``(B, N, C)``."""
         keys = keys.unflatten(-1, (self.num_heads, self.head_dim))  # (B, N, h, d)
         with torch.autocast(keys.device.type, enabled=False):
-            keys, anchors = _at_least_fp32(keys), _at_least_fp32(self.anchors)
+            keys, anchors = at_least_fp32(keys), at_least_fp32(self.anchors)
             if self.log_temperature is None:
                 anchors = anchors / math.sqrt(self.head_dim)
             else:
-                temperature = _at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)
+                temperature = at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)
                 keys = F.normalize(keys, dim=-1) / temperature[:, None]
                 anchors = F.normalize(anchors, dim=-1)
             logits = keys @ anchors.T if anchors.ndim == 2 else torch.einsum("bnhd,hmd->bnhm", keys, anchors)
@@ -162,7 +162,3 @@ class AnchorAttention(nn.Module):
             contexts = gathered / degrees[..., None]
             mixed = to_tokens @ contexts  # (B, h, N, d)
         return mixed.transpose(1, 2).flatten(2).to(values.dtype)
-
-
-def _at_least_fp32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

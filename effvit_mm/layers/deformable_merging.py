@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effvit_mm.layers.grid import Grid, is_exporting, map_to_tokens, pad_to_multiple
+from effvit_mm.layers.heads import at_least_fp32
 
 
 class DeformableMerging(nn.Module):
@@ -118,7 +119,7 @@ def sampling_positions(offsets: Tensor, stride: int) -> Tensor:
 
     The centre of the first place is (0, 0).
     """
-    offsets = _at_least_fp32(offsets)
+    offsets = at_least_fp32(offsets)
     height, width = offsets.shape[-2:]
     tap, row, column = (torch.arange(n, device=offsets.device) for n in (stride**2, height, width))
     ys = row * stride + (tap // stride)[:, None]  # (k^2, H')
@@ -137,7 +138,7 @@ def _resample(fmap: Tensor, positions: Tensor, stride: int) -> Tensor:
     top, bottom = first + top * width, first + bottom * width
     corners = torch.stack((top + left, top + right, bottom + left, bottom + right), dim=-1).view(-1, 4)
     shares = torch.stack((is_top * is_left, is_top * is_right, is_bottom * is_left, is_bottom * is_right), dim=-1)
-    places = _at_least_fp32(_channels_last(fmap)).permute(0, 2, 3, 1).reshape(-1, channels)
+    places = at_least_fp32(_channels_last(fmap)).permute(0, 2, 3, 1).reshape(-1, channels)
     samples = _weighted_rows(places, corners, shares.view(-1, 4).to(places.dtype))
     return samples.to(fmap.dtype).view(batch, rows, columns, channels).permute(0, 3, 1, 2)
 
@@ -174,10 +175,10 @@ def _deform_conv_of_torchvision(
 
     with torch.autocast(fmap.device.type, enabled=False):
         merged = deform_conv2d(
-            _at_least_fp32(fmap),
-            _at_least_fp32(offsets).flatten(1, 2),
-            _at_least_fp32(weight),
-            None if bias is None else _at_least_fp32(bias),
+            at_least_fp32(fmap),
+            at_least_fp32(offsets).flatten(1, 2),
+            at_least_fp32(weight),
+            None if bias is None else at_least_fp32(bias),
             stride=stride,
         )
     return merged.to(fmap.dtype)
@@ -185,7 +186,3 @@ def _deform_conv_of_torchvision(
 
 def _channels_last(fmap: Tensor) -> Tensor:
     return fmap.contiguous(memory_format=torch.channels_last)
-
-
-def _at_least_fp32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

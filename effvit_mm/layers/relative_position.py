@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from effvit_mm.layers.grid import Grid
+from effvit_mm.layers.heads import at_least_fp32, check_heads, merge_heads, visible
 
 # A block's bias at 800x1344 pixels is 12 x 4200 x 4200 numbers; this many are written out at a time. 2^23 numbers are
 # 32 MiB of fp32: little beside the activations of an MLP at that size, enough work for a kernel, and no more than glibc
@@ -69,8 +70,7 @@ class RelativePositionAttention(nn.Module):
         self, dim: int, num_heads: int, *, table_grid: Grid = (7, 7), qkv_bias: bool = True, proj_drop: float = 0.0
     ) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"num_heads={num_heads} must divide dim={dim}")
+        check_heads(dim, num_heads)
         if min(table_grid) < 1:
             raise ValueError(f"table_grid={table_grid} must be (H, W) in tokens, both at least 1")
         self.num_heads = num_heads
@@ -110,15 +110,14 @@ class RelativePositionAttention(nn.Module):
         hidden = None if padding_mask is None else padding_mask[:, None, None, :]
         mixed = attend(query[:, :, num_prefix:], key, value, self.table_on(grid), grid, hidden)
         if num_prefix:
-            attend_to = None if hidden is None else ~hidden
-            prefix = F.scaled_dot_product_attention(query[:, :, :num_prefix], key, value, attn_mask=attend_to)
+            asked = query[:, :, :num_prefix]
+            prefix = F.scaled_dot_product_attention(asked, key, value, attn_mask=visible(padding_mask))
             mixed = torch.cat((prefix, mixed), dim=2)
-        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
+        return self.proj_drop(self.proj(merge_heads(mixed)))
 
     def table_on(self, grid: Grid) -> Tensor:
         """Return the table for a grid ``(H, W)``: ``(h, 2 H - 1, 2 W - 1)``, at least fp32."""
-        table = self.bias_table.to(torch.promote_types(self.bias_table.dtype, torch.float32))
-        table = table.unflatten(0, _offsets(self.table_grid)).permute(2, 0, 1)
+        table = at_least_fp32(self.bias_table).unflatten(0, _offsets(self.table_grid)).permute(2, 0, 1)
         if tuple(grid) != self.table_grid:
             with torch.autocast(table.device.type, enabled=False):
                 table = F.interpolate(table[None], size=_offsets(grid), mode="bicubic", align_corners=False)[0]

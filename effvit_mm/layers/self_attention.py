@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effvit_mm.layers.grid import Grid
+from effvit_mm.layers.heads import check_heads, merge_heads, visible
 
 
 class SelfAttention(nn.Module):
@@ -38,8 +39,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, *, qkv_bias: bool = True, proj_drop: float = 0.0) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"num_heads={num_heads} must divide dim={dim}")
+        check_heads(dim, num_heads)
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
@@ -67,8 +67,7 @@ class SelfAttention(nn.Module):
             ``(B, N, C)``; with ``probes``, a pair of that and :meth:`scores` ``(B, h, P, N)``.
         """
         query, key, value = self.project(tokens)
-        attend_to = None if padding_mask is None else ~padding_mask[:, None, None, :]
-        mixed = self.merge(F.scaled_dot_product_attention(query, key, value, attn_mask=attend_to))
+        mixed = self.merge(F.scaled_dot_product_attention(query, key, value, attn_mask=visible(padding_mask)))
         return mixed if probes is None else (mixed, self.scores(query, key, probes))
 
     def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,7 +78,7 @@ class SelfAttention(nn.Module):
 
     def merge(self, heads: Tensor) -> Tensor:
         """Join what the heads give, ``(B, h, N, d)``, into tokens ``(B, N, C)``."""
-        return self.proj_drop(self.proj(heads.transpose(1, 2).flatten(2)))
+        return self.proj_drop(self.proj(merge_heads(heads)))
 
     @staticmethod
     def scores(query: Tensor, key: Tensor, probes: Tensor) -> Tensor:

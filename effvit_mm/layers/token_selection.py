@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from effvit_mm.layers.block import Block
 from effvit_mm.layers.grid import Grid
+from effvit_mm.layers.heads import at_least_fp32
 from effvit_mm.layers.kept_tokens import flat_places, gather_tokens, num_kept, probe_rows, scatter_tokens
 from effvit_mm.layers.token_selector import Axis, SelectorInput, TokenSelector
 
@@ -199,7 +200,7 @@ class TokenSelection(nn.Module):
         """Return the log of the map ``(B, h, P, N)`` that tokens are ranked by, from scaled scores."""
         if self.selector is not None:
             return self.selector(scores, head_dim)
-        scores = scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
+        scores = at_least_fp32(scores.detach())
         return (torch.rand_like(scores) if self.importance == "random" else scores).log_softmax(dim=-1)
 
     @torch.no_grad()
@@ -210,7 +211,7 @@ class TokenSelection(nn.Module):
         scores = mixer.scores(query, key, probes)
         if padding_mask is not None:
             scores = _without_padding(scores, padding_mask)
-        return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(dim=-1)
+        return at_least_fp32(scores).softmax(dim=-1)
 
     def compare(self, log_map: Tensor, true_map: Tensor) -> Tensor:
         """Return the mean over pictures, heads and rows of the distance of the predicted from the true map."""

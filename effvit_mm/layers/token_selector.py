@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from effvit_mm.layers.heads import at_least_fp32
+
 Axis = Literal["key", "flat"]
 SelectorInput = Literal["scaled", "raw"]
 
@@ -101,6 +103,5 @@ class TokenSelector(nn.Module):
         else:
             scores = scores - scores.amax(dim=-1, keepdim=True)
         shown = scores.flatten(2)[:, :, None] if self.axis == "flat" else scores
-        predicted: Tensor = self.conv2(self.conv1(shown).relu())
-        predicted = predicted.view_as(scores)
-        return predicted.to(torch.promote_types(predicted.dtype, torch.float32)).log_softmax(dim=-1)
+        predicted = self.conv2(self.conv1(shown).relu()).view_as(scores)
+        return at_least_fp32(predicted).log_softmax(dim=-1)

@@ -184,6 +184,9 @@ def test_tapped_norms_of_a_deep_block_are_the_released_one():
     ("change", "message"),
     [
         (lambda s: s.pop("dist_token"), "pos_embed has shape 1x198x192, and .* has 1x197x192"),
+        (lambda s: s.update(dist_token=torch.zeros(1, 1, 96)), "dist_token has shape 1x1x96; tokens are 1x1xC"),
+        (lambda s: s.update(cls_token=torch.tensor(1.0)), r"cls_token has shape \(\); tokens are 1x1xC"),
+        (lambda s: s.update({"head.weight": torch.tensor(1.0)}), r"head.weight has shape \(\), and .* has 1000x192"),
         (lambda s: s.pop("blocks.3.attn.dist_anchor_B.weight"), "lacks backbone.blocks.3.mixer.anchors"),
         (lambda s: s.update(strange=torch.zeros(2)), "strange no name of this format"),
         (lambda s: s.update({"blocks.0.attn.qkv.weight": torch.zeros(2)}), "no backbone.blocks.0.attn.qkv.weight"),

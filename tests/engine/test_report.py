@@ -1,6 +1,8 @@
 """What a run leaves behind: figures in a file, pictures that can be read, and nothing half-written."""
 
 import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -10,6 +12,7 @@ import torch
 
 from effvit_mm.engine import RunReportHook
 from effvit_mm.engine.report import write_json
+from effvit_mm.errors import NotSavedError
 
 
 @pytest.fixture
@@ -135,6 +138,28 @@ def test_drawing_leaves_the_sample_as_it_was(runner, sample):
     hook.after_val_epoch(runner, {})
     torch.testing.assert_close(sample.pred_instances.bboxes, boxes)
     assert sample.pred_instances.masks.shape == (2, 40, 60)
+
+
+def test_json_for_a_folder_that_cannot_be_made_is_not_saved(tmp_path):
+    (tmp_path / "run").write_text("a file in its place")
+    with pytest.raises(NotSavedError, match=r"metrics\.json was not saved"):
+        write_json(tmp_path / "run" / "metrics.json", {"a": 1})
+
+
+def test_json_that_two_processes_write_at_one_time_is_whole(tmp_path, monkeypatch):
+    file = tmp_path / "few_pictures.json"
+    replace = Path.replace
+
+    def replace_behind_another(partial, target):
+        monkeypatch.undo()
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        write_json(file, {"a": 2})
+        return replace(partial, target)
+
+    monkeypatch.setattr(Path, "replace", replace_behind_another)
+    write_json(file, {"a": 1})
+    assert json.loads(file.read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["few_pictures.json"]
 
 
 def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):

@@ -1,0 +1,51 @@
+"""What the dict of a data set in a config stands for, and whether the files that it names are there."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import DATASETS
+
+from effvit_mm.errors import BadInputError
+
+
+def class_of(spec: Any, scope: str) -> Any:
+    """Return the class of a data set; None where its name is not registered under the scope."""
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        return registry.get(spec["type"]) if isinstance(spec["type"], str) else spec["type"]
+
+
+def reads_local_files(spec: Any, scope: str, base: type, readers: Collection[Callable]) -> bool:
+    """Tell whether a data set finds its files on this machine, in a way that is known here.
+
+    Args:
+        spec: The data set's dict.
+        scope: The config's ``default_scope``.
+        base: The class that it must be of.
+        readers: What its ``load_data_list`` may be: a subclass that finds its files in its own way is left to itself.
+    """
+    cls = class_of(spec, scope)
+    return (
+        isinstance(cls, type)
+        and issubclass(cls, base)
+        and cls.load_data_list in readers
+        and "://" not in f"{spec.get('data_root')}{spec.get('data_prefix')}"
+    )
+
+
+def check_presence(found: Mapping[str, bool], source: str, toy_hint: str) -> None:
+    """Refuse data of which a part is missing, with a list of all parts.
+
+    Args:
+        found: By part, whether it is there.
+        source: Where the data comes from.
+        toy_hint: What to try where there is no data.
+
+    Raises:
+        BadInputError: If a part is missing.
+    """
+    if all(found.values()):
+        return
+    width = max(map(len, found))
+    listing = "\n".join(f"  {part:<{width}}  {'found' if there else 'MISSING'}" for part, there in found.items())
+    raise BadInputError(f"data is missing; looked from {Path.cwd()} for\n{listing}\n{source}\n{toy_hint}")
