@@ -156,8 +156,8 @@ def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
     if wrong:
         prefix = (wrong[0].get("data_prefix") or {}).get("img", "")
         source = (
-            f"Data of your own: data_prefix=dict(img={prefix!r}) of the data set names the folder of the pictures, below "
-            f"data_root; in {root}/ there {_folders_in(root)}.\n{source}"
+            f"Data of your own: data_prefix=dict(img={prefix!r}) of the data set names the folder of the pictures, "
+            f"below data_root; in {root}/ there {_folders_in(root)}.\n{source}"
         )
     raise BadInputError(f"data is missing; looked from {Path.cwd()} for\n{listing}\n{source}\n{TOY_HINT}")
 
