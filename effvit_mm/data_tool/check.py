@@ -6,7 +6,7 @@ from pathlib import Path
 from effvit_mm.data_tool.coco import inspect_coco
 from effvit_mm.data_tool.depth import inspect_depth
 from effvit_mm.data_tool.findings import Cell, Findings, Report
-from effvit_mm.data_tool.folders import inspect_folders
+from effvit_mm.data_tool.folders import compare_classes, inspect_folders
 from effvit_mm.data_tool.masks import inspect_masks
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.sheet import write_sheet
@@ -28,6 +28,8 @@ def check_data_set(target: Target, opening: Opening, sheet: Path | None, num_pic
         What was found.
     """
     findings = [INSPECTORS[part.kind](part, opening) for part in target.parts]
+    if all(part.kind == "folders" and not part.spec.get("ann_file") for part in target.parts):
+        compare_classes(findings)
     missing = any(count.found is None for part in findings for count in part.counts)
     report = Report(target.name, findings, target.layout if missing else "", target.refusals)
     cells = _draw(findings, num_pictures) if sheet else []

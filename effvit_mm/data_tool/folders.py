@@ -51,6 +51,23 @@ def inspect_folders(part: Part, opening: Opening) -> Findings:
     return findings
 
 
+def compare_classes(findings: Sequence[Findings]) -> None:
+    """Note where splits have other class folders than the first: labels are the places in the alphabet.
+
+    Args:
+        findings: Of splits sorted into class folders.
+    """
+    first, *others = [part for part in findings if part.amounts] or [None]
+    for part in others:
+        odd = sorted(part.amounts.keys() ^ first.amounts.keys())
+        if odd:
+            text = (
+                f"{len(odd):,} class folders are in one of them only ({', '.join(odd[:5])}): labels are the places of "
+                f"the folders in the alphabet, so all splits need the same"
+            )
+            part.add_problem("other classes", f"{first.split} and {part.split}", text)
+
+
 def _sorted(folder: Path, extensions: Sequence[str], findings: Findings) -> list[tuple[Path, str]]:
     """Return the pictures and their classes, which are the folders."""
     labelled = []

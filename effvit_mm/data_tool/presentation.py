@@ -82,7 +82,8 @@ def _counts(report: Report) -> Table:
         table.add_section()
         for place, count in enumerate(part.counts):
             expected = "" if count.expected is None else f"{count.expected:,}"
-            where = Text(os.path.relpath(count.where, root))
+            same = place and count.where == part.counts[place - 1].where
+            where = Text("" if same else os.path.relpath(count.where, root))
             table.add_row("" if place else part.split, count.what, _found(count), expected, where)
         if part.num_pictures:
             table.add_row("", "opened", f"{part.num_opened:,}", f"of {part.num_pictures:,}", "")

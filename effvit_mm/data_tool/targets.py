@@ -28,6 +28,7 @@ DEFAULT_ROOTS = {
 KNOWN_EMPTY = frozenset({200365, 550395})
 # Bare folders say nothing of their depth: metres read as millimetres still show, up to streets.
 FAR = 80.0
+TOY_PALETTE = [(170, 160, 140), (225, 225, 235), (220, 60, 60), (60, 180, 75), (65, 105, 225)]
 LAYOUTS = {
     "coco": """annotations/instances_train2017.json   annotations/instances_val2017.json
 train2017/000000000009.jpg ...         val2017/000000000139.jpg ...""",
@@ -206,7 +207,11 @@ def _toy(root: Path) -> list[Target]:
     )
     return [
         Target("toy_coco", tuple(coco), layout),
-        Target("toy_ade20k", _mask_parts(root / "ade20k", dict(classes=SEMANTIC_CLASSES), numbers), layout),
+        Target(
+            "toy_ade20k",
+            _mask_parts(root / "ade20k", dict(classes=SEMANTIC_CLASSES, palette=TOY_PALETTE), numbers),
+            layout,
+        ),
         Target("toy_nyu", _nyu(root / "nyu", numbers).parts, layout),
         Target("toy_imagenet", tuple(folders), layout),
     ]

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 from tiny_coco import write_annotations, write_coco
 from tiny_masks import mask_path, picture_path, write_masks
 
@@ -51,7 +50,7 @@ def test_boxes_are_counted_by_class_and_drawn(tmp_path):
     assert part.amounts == {"box": 3, "sphere": 1}
     assert part.pictures == {"box": 2, "sphere": 1}
     assert {count.what: count.found for count in part.counts}["picture files"] == 3
-    assert Image.open(tmp_path / "new/sheet.png").width > 1200
+    assert cv2.imread(str(tmp_path / "new/sheet.png")).shape[1] > 1200
 
 
 def annotation(**changes):
@@ -138,10 +137,11 @@ def config_of_masks(root, file):
 
     file.write_text(f"""
 _base_ = "{ROOT}/configs/ade20k/semfpn_anchorformer.py"
-data = dict(_delete_=True, type="IndexMaskFolder", data_root="{root}", reduce_zero_label=True, pipeline=[dict(type="X")],
-    metainfo=dict(classes=("floor", "wall", "box")))
+data = dict(_delete_=True, type="IndexMaskFolder", data_root="{root}", reduce_zero_label=True)
+data.update(metainfo=dict(classes=("floor", "wall", "box")), pipeline=[dict(type="PackSegInputs")])
 train_dataloader = dict(dataset=data)
-val_dataloader = dict(dataset=data)
+prefix = dict(img_path="images/validation", seg_map_path="annotations/validation")
+val_dataloader = dict(dataset=dict(data, data_prefix=prefix))
 test_dataloader = val_dataloader
 model = dict(decode_head=dict(num_classes=3))
 """)
@@ -238,9 +238,10 @@ def test_class_folders_are_counted_and_named_on_the_sheet(tmp_path):
     ("damage", "kind"),
     [
         (lambda root: (root / "val/ape/3.jpg").rename(root / "val/3.jpg"), {"empty class", "outside a class"}),
+        (lambda root: (root / "val/ape").rename(root / "val/ant"), {"other classes"}),
         (lambda root: (root / "val/ape/3.jpg").write_bytes(b"no picture"), {"picture"}),
     ],
-    ids=["unsorted", "torn"],
+    ids=["unsorted", "renamed", "torn"],
 )
 def test_a_problem_of_class_folders_is_told(tmp_path, damage, kind):
     write_folders(tmp_path)

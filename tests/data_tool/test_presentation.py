@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import pytest
 from PIL import Image
 
@@ -48,6 +49,6 @@ def test_a_sheet_has_a_row_for_every_four_pictures_and_a_legend(tmp_path):
     write_sheet([Cell("one", picture)] * 3, tmp_path / "one_row.png")
     write_sheet([Cell("one", picture)] * 5, tmp_path / "two_rows.png")
     write_sheet([Cell("one", picture, (("car", (1, 2, 3)),))] * 5, tmp_path / "legend.png")
-    heights = [Image.open(tmp_path / f"{name}.png").height for name in ("one_row", "two_rows", "legend")]
+    heights = [len(cv2.imread(str(tmp_path / f"{name}.png"))) for name in ("one_row", "two_rows", "legend")]
     assert heights[1] == 2 * heights[0]
     assert heights[2] > heights[1]
