@@ -74,7 +74,7 @@ def _check(args: argparse.Namespace) -> bool:
     for target in targets:
         sheet = args.sheet or Path("work_dirs/data", f"{target.name}.png")
         if args.sheet and len(targets) > 1:
-            sheet = sheet.with_name(f"{sheet.stem}_{target.name}.png")
+            sheet = sheet.with_name(f"{sheet.stem}_{target.name.removeprefix('toy_')}.png")
         reports.append(check_data_set(target, opening, sheet))
         if not args.json:
             show(reports[-1])

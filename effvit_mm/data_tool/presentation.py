@@ -129,7 +129,7 @@ def _show_problems(report: Report, console: Console) -> None:
         return
     kinds = Counter(problem.kind for problem in problems)
     listed = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
-    console.print(f"{len(problems):,} problems: {listed}", markup=False, highlight=False, style="bold red")
+    console.print(f"{_number(len(problems), 'problem')}: {listed}", markup=False, highlight=False, style="bold red")
     for problem in problems[:NUM_PROBLEMS]:
         text = problem.text.removeprefix(problem.file).strip()
         console.print(f"  {problem.file}  {text}", markup=False, highlight=False)
@@ -145,7 +145,11 @@ def _verdict(report: Report) -> str:
             f" with the {opened:,} pictures opened of {total:,}" if opened < total else ""
         )
     odd = sum(not count.is_fine for part in report.findings for count in part.counts)
-    reasons = [f"{odd} counts that differ"] if odd else []
-    reasons += [f"{len(report.problems):,} problems"] if report.problems else []
+    reasons = [f"{_number(odd, 'count')} other than expected"] if odd else []
+    reasons += [_number(len(report.problems), "problem")] if report.problems else []
     reasons += ["a run would stop"] if report.refusals else []
     return f"{report.name}: to be mended ({', '.join(reasons)})"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"

@@ -28,7 +28,7 @@ def test_the_table_says_found_expected_and_missing(report, capsys, monkeypatch):
     out = capsys.readouterr().out
     for text in ("MISSING", "Expected under data/", "A run would stop at once: no classes", "75.00%", "12 problems"):
         assert text in out
-    assert "own: to be mended (2 counts that differ, 12 problems, a run would stop)" in out
+    assert "own: to be mended (2 counts other than expected, 12 problems, a run would stop)" in out
     assert "data/9.jpg  is torn" in out
     assert "data/10.jpg" not in out
     assert "... and 2 more" in out
