@@ -110,22 +110,34 @@ def pairs_of(dataset: BaseSegDataset) -> dict[str, tuple[Path, Path | None]]:
         BadInputError: If a folder or the list of names is missing, or pictures, masks, or names of the list do not
             belong together.
     """
-    pictures = _by_stem(Path(dataset.data_prefix["img_path"]), _as_tuple(dataset.img_suffix), "pictures")
-    if dataset.ann_file:
-        pictures = {stem: pictures[stem] for stem in _listed(Path(dataset.ann_file), pictures)}
-    folder = dataset.data_prefix.get("seg_map_path")
-    if folder is None:
+    pictures, masks = files_of(dataset)
+    if masks is None:
         return {stem: (pictures[stem], None) for stem in sorted(pictures)}
-    masks = _by_stem(Path(folder), _as_tuple(dataset.seg_map_suffix), "masks")
     alone = sorted(pictures.keys() - masks.keys())
     if alone:
         raise BadInputError(
             f"{len(alone)} of the {len(pictures)} pictures of {dataset.data_prefix['img_path']} have no mask in "
-            f"{folder}: {some_of(pictures[stem].name for stem in alone)}; a mask has the name of its picture and "
-            f"ends in {' or '.join(_as_tuple(dataset.seg_map_suffix))} (seg_map_suffix): add the masks, "
-            f"or remove the pictures"
+            f"{dataset.data_prefix['seg_map_path']}: {some_of(pictures[stem].name for stem in alone)}; a mask has the "
+            f"name of its picture and ends in {' or '.join(_as_tuple(dataset.seg_map_suffix))} (seg_map_suffix): add "
+            f"the masks, or remove the pictures"
         )
     return {stem: (pictures[stem], masks[stem]) for stem in sorted(pictures)}
+
+
+def files_of(dataset: BaseSegDataset) -> tuple[dict[str, Path], dict[str, Path] | None]:
+    """Return the pictures of a data set of mmseg and the masks there are, each by their names without suffix.
+
+    Args:
+        dataset: The data set, whose files need not have been read yet; None for the masks where it names no folder.
+
+    Raises:
+        BadInputError: If a folder or the list of names is missing, or two files have one name.
+    """
+    pictures = _by_stem(Path(dataset.data_prefix["img_path"]), _as_tuple(dataset.img_suffix), "pictures")
+    if dataset.ann_file:
+        pictures = {stem: pictures[stem] for stem in _listed(Path(dataset.ann_file), pictures)}
+    folder = dataset.data_prefix.get("seg_map_path")
+    return pictures, None if folder is None else _by_stem(Path(folder), _as_tuple(dataset.seg_map_suffix), "masks")
 
 
 def check_metainfo(metainfo: Any, reduce_zero_label: bool) -> None:

@@ -76,27 +76,46 @@ class _DepthDataset(BaseDataset):
     def _entry(self, picture: Path, depth: Path) -> dict[str, Any]:
         return dict(img_path=str(picture), depth_map_path=str(depth), depth_scale=self.depth_scale, seg_fields=[])
 
-    def _check_unit(self) -> None:
-        """Compare some depth maps with the depth that is expected.
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List the pairs, whose files have to be there."""
+        entries, source = self.list_pairs()
+        self._refuse_missing(entries, source)
+        return entries
 
-        A scale that is wrong by 1000 always shows: depth above 1/1000 of ``max_depth`` becomes more than ``max_depth``,
-        and depth below ten times ``max_depth`` less than a hundredth of it.
-        """
+    def list_pairs(self) -> tuple[list[dict[str, Any]], str]:
+        """Return the pairs there should be, without looking for their files, and what says so."""
+        raise NotImplementedError
+
+    def _check_unit(self) -> None:
+        """Compare some depth maps with the depth that is expected."""
         chosen = np.unique(np.linspace(0, len(self) - 1, NUM_SAMPLED).round().astype(int))
         files = [self.get_data_info(int(i))["depth_map_path"] for i in chosen]
         valid = [depth[depth > 0][::7] for depth in (read_depth(file, self.depth_scale) for file in files)]
-        depth = np.concatenate(valid)
+        problem = self.unit_problem(np.concatenate(valid), files)
+        if problem:
+            raise BadInputError(problem)
+
+    def unit_problem(self, depth: np.ndarray, files: Sequence[str]) -> str:
+        """Return what is odd about depth as the unit of its files, or an empty string.
+
+        A scale that is wrong by 1000 always shows: depth above 1/1000 of ``max_depth`` becomes more than ``max_depth``,
+        and depth below ten times ``max_depth`` less than a hundredth of it.
+
+        Args:
+            depth: Measured depth of some maps, in metres as ``depth_scale`` says.
+            files: The maps.
+        """
         if not depth.size:
-            raise BadInputError(
+            return (
                 f"{len(files)} depth maps such as {files[0]} hold no depth: all pixels are 0, nothing measured; "
                 f"write the depth maps again"
             )
         median, far = float(np.median(depth)), float(np.percentile(depth, 99))
         if self.max_depth / 100 <= far and median <= self.max_depth:
-            return
+            return ""
         stored = median * self.depth_scale
         problem = "farther than it can be" if median > self.max_depth else "nearer than makes sense"
-        raise BadInputError(
+        return (
             f"depth read with depth_scale={self.depth_scale:g} is {problem}: the median of {len(files)} maps such as "
             f"{files[0]} is {median:.4g} m, with max_depth={self.max_depth:g} m. The files hold {stored:.4g} there: "
             f"as millimetres that is {stored / 1000:.4g} m (depth_scale=1000), as metres {stored:.4g} m "
@@ -138,7 +157,7 @@ class DepthListDataset(_DepthDataset):
         BadInputError: If the list or files of it are missing, a line is no pair, or the unit is not what is said.
     """
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def list_pairs(self) -> tuple[list[dict[str, Any]], str]:
         """Read the list."""
         file = Path(self.ann_file)
         if not file.is_file():
@@ -163,8 +182,7 @@ class DepthListDataset(_DepthDataset):
             )
         if not entries:
             raise BadInputError(f"list {file} names no pair; write 'picture depth' in each line")
-        self._refuse_missing(entries, f"list {file}")
-        return entries
+        return entries, f"list {file}"
 
 
 @DATASETS.register_module()
@@ -217,7 +235,7 @@ class DepthFolderDataset(_DepthDataset):
             metainfo=metainfo,
         )
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def list_pairs(self) -> tuple[list[dict[str, Any]], str]:
         """Pair the files of the two folders."""
         pictures, depths = (Path(self.data_prefix[key]) for key in ("img_path", "depth_map_path"))
         for folder in (pictures, depths):
@@ -229,5 +247,4 @@ class DepthFolderDataset(_DepthDataset):
         entries = [
             self._entry(file, depths / file.relative_to(pictures).with_suffix(self.depth_map_suffix)) for file in found
         ]
-        self._refuse_missing(entries, f"the pictures of {pictures} and depth maps of {depths}")
-        return entries
+        return entries, f"the pictures of {pictures} and depth maps of {depths}"

@@ -50,7 +50,7 @@ def check_classification(cfg: Config, datasets: list[tuple[str, Any]], toy_hint:
     Raises:
         BadInputError: At the first thing that would make the run fail or learn something else.
     """
-    built = [(split, spec, _built(spec)) for split, spec in datasets if spec.get("with_label", True)]
+    built = [(split, spec, build_class_folders(spec)) for split, spec in datasets if spec.get("with_label", True)]
     _check_presence(built, toy_hint)
     of_training: list[str] | None = None
     for split, spec, dataset in built:
@@ -70,8 +70,12 @@ def check_classification(cfg: Config, datasets: list[tuple[str, Any]], toy_hint:
         _check_model(cfg, split, count)
 
 
-def _built(spec: Any) -> Any:
-    """Build a data set without reading its files."""
+def build_class_folders(spec: Any) -> Any:
+    """Build a data set of mmpretrain without reading its files.
+
+    Args:
+        spec: Its dict in a config.
+    """
     options = {key: value for key, value in spec.items() if key not in ("type", "_scope_", "pipeline", "lazy_init")}
     return class_of(spec, "mmpretrain")(**options, pipeline=[], lazy_init=True)
 

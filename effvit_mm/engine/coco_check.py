@@ -79,7 +79,7 @@ def check_masks(file: Path, content: dict[str, Any], annotations: Iterable[dict[
     problems = []
     for annotation in annotations:
         image = images[annotation["image_id"]]
-        problem = _mask_problem(annotation.get("segmentation"), image["height"], image["width"], short)
+        problem = mask_problem(annotation.get("segmentation"), image["height"], image["width"], short=short)
         if problem:
             problems.append(f"annotation {annotation['id']}: segmentation {problem}")
     _refuse(file, problems, "a detector of masks needs one in every annotation: write it, or train a detector of boxes")
@@ -148,8 +148,15 @@ def _ids_of_another_kind(content: dict[str, Any]) -> Iterator[str]:
                 yield f"{key}[{position}].{field} is {_short(entry[field])}, expected the type of the first image's id"
 
 
-def _mask_problem(mask: Any, height: int, width: int, short: bool) -> str:
-    """Return what is wrong with a segmentation, or an empty string."""
+def mask_problem(mask: Any, height: int, width: int, *, short: bool) -> str:
+    """Return what is wrong with a segmentation, or an empty string.
+
+    Args:
+        mask: The annotation's ``segmentation``.
+        height: Of its picture, pixels.
+        width: Of its picture, pixels.
+        short: Whether polygons of fewer than three points are let pass.
+    """
     if not mask:
         return "is missing"
     if isinstance(mask, list):

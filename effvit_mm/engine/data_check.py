@@ -23,7 +23,7 @@ SOURCES = {
 TOY_HINT = "To see a run at once, without any data: add --toy to the command."
 
 
-def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+def check_data(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = True) -> None:
     """Check the data sets of a run: files that are missing or cut off, annotations of another kind, class names.
 
     Understands COCO annotations (``CocoDataset`` and all that read its files), index masks (mmsegmentation's data sets,
@@ -33,6 +33,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     Args:
         cfg: The config of a run.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
+        open_pictures: Whether pictures and masks are opened; without it annotations, folders and classes are checked.
 
     Raises:
         BadInputError: At the first thing that would make the run fail or learn nothing.
@@ -44,24 +45,31 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         name = f"{split}_dataloader.dataset"
         root = cfg.get(f"{split}_dataloader", {}).get("dataset")
         scope = cfg.get("default_scope") or "mmdet"
-        leaves = list(_leaves(root, name))
-        datasets += [(split, leaf) for leaf in leaves if _reads_coco(leaf, name, scope)]
+        leaves = list(leaves_of(root, name))
+        datasets += [(split, leaf) for leaf in leaves if reads_coco(leaf, name, scope)]
         masked += [(split, leaf) for leaf in leaves if pairs_masks(leaf, scope)]
         classified += [(split, leaf) for leaf in leaves if reads_classes(leaf, scope)]
     _check_presence(cfg, datasets)
     checked = set()
     for split, dataset in datasets:
         evaluators = [] if split == "train" else _evaluators(cfg, split)
-        key = (_path(dataset, dataset["ann_file"]), _pictures(dataset), split == "train")
+        key = (path_in(dataset, dataset["ann_file"]), pictures_of(dataset), split == "train")
         if key not in checked:
-            _check_coco(split, dataset, evaluators)
+            content = _check_coco(split, dataset, evaluators)
+            if open_pictures:
+                check_pictures(pictures_of(dataset), content["images"], key[0])
             checked.add(key)
-    check_segmentation(cfg, masked, TOY_HINT)
+    check_segmentation(cfg, masked, TOY_HINT, open_masks=open_pictures)
     check_classification(cfg, classified, TOY_HINT)
 
 
-def _leaves(dataset: Any, name: str) -> Iterator[Any]:
-    """Walk through wrappers (repeat, concatenate, mix) to the data sets that read files."""
+def leaves_of(dataset: Any, name: str) -> Iterator[Any]:
+    """Walk through wrappers (repeat, concatenate, mix) to the data sets that read files.
+
+    Args:
+        dataset: A data set's dict, or None.
+        name: Its place in the config, for messages.
+    """
     if dataset is None:
         return
     if not isinstance(dataset, dict) or not dataset.get("type"):
@@ -70,11 +78,20 @@ def _leaves(dataset: Any, name: str) -> Iterator[Any]:
     if not inner:
         yield dataset
     for child in inner:
-        yield from _leaves(child, name)
+        yield from leaves_of(child, name)
 
 
-def _reads_coco(dataset: Any, name: str, scope: str) -> bool:
-    """Tell whether a data set reads its files as mmdet's ``CocoDataset`` does, and has names for them."""
+def reads_coco(dataset: Any, name: str, scope: str) -> bool:
+    """Tell whether a data set reads its files as mmdet's ``CocoDataset`` does, and has names for them.
+
+    Args:
+        dataset: The data set's dict.
+        name: Its place in the config, for messages.
+        scope: The config's ``default_scope``.
+
+    Raises:
+        BadInputError: If it does and lacks a name, or its type is not registered.
+    """
     # mmdet is imported here because a missing file should be reported without waiting for it.
     if dataset["type"] != "CocoDataset" and not _is_coco_class(dataset["type"], name, scope):
         return False
@@ -110,12 +127,14 @@ def _is_coco_class(kind: Any, name: str, scope: str) -> bool:
     )
 
 
-def _path(dataset: Any, name: str) -> Path:
+def path_in(dataset: Any, name: str) -> Path:
+    """Return the path of what a data set's dict names, below its root."""
     return Path(dataset.get("data_root") or "", name)
 
 
-def _pictures(dataset: Any) -> Path:
-    return _path(dataset, (dataset.get("data_prefix") or {}).get("img", ""))
+def pictures_of(dataset: Any) -> Path:
+    """Return the folder of a COCO data set's pictures."""
+    return path_in(dataset, (dataset.get("data_prefix") or {}).get("img", ""))
 
 
 def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
@@ -123,7 +142,7 @@ def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
         return
     lines: dict[str, bool] = {}
     for split, dataset in datasets:
-        annotations, pictures = _path(dataset, dataset["ann_file"]), _pictures(dataset)
+        annotations, pictures = path_in(dataset, dataset["ann_file"]), pictures_of(dataset)
         lines[f"{split} annotations  {annotations}"] = annotations.is_file()
         lines[f"{split} pictures     {pictures}/"] = pictures.is_dir()
     for split in {split for split, _ in datasets} - {"train"}:
@@ -132,7 +151,19 @@ def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
                 lines[f"{split} evaluator    {evaluator.ann_file}"] = Path(evaluator.ann_file).is_file()
     root = Path(datasets[0][1].get("data_root") or ".")
     source = SOURCES["CocoDataset"].format(root=f"{root}/")
+    wrong = [dataset for _, dataset in datasets if root.is_dir() and not pictures_of(dataset).is_dir()]
+    if wrong:
+        prefix = (wrong[0].get("data_prefix") or {}).get("img", "")
+        source = (
+            f"Data of your own: data_prefix=dict(img={prefix!r}) of the data set names the folder of the pictures, "
+            f"below data_root; in {root}/ there {_folders_in(root)}.\n{source}"
+        )
     check_presence(lines, source, TOY_HINT)
+
+
+def _folders_in(root: Path) -> str:
+    names = sorted(f"{entry.name}/" for entry in root.iterdir() if entry.is_dir())
+    return f"are the folders {some_of(names)}" if names else "is no folder"
 
 
 def _evaluators(cfg: Config, split: str) -> list[Any]:
@@ -141,8 +172,9 @@ def _evaluators(cfg: Config, split: str) -> list[Any]:
     return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
 
 
-def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> None:
-    file = _path(dataset, dataset["ann_file"])
+def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> dict[str, Any]:
+    """Check an annotation file and return what it holds."""
+    file = path_in(dataset, dataset["ann_file"])
     # Predictions that are only written to a file are compared with nothing.
     compared = not evaluators or not all(evaluator.get("format_only") for evaluator in evaluators)
     content = read_coco(file, annotated=compared)
@@ -152,7 +184,7 @@ def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> None:
     for evaluator in evaluators:
         if evaluator.get("ann_file") and not evaluator.get("format_only"):
             _check_evaluator(split, evaluator, file, content, ids)
-    check_pictures(_pictures(dataset), content["images"], file)
+    return content
 
 
 def _check_use(split: str, dataset: Any, file: Path, content: dict[str, Any], ids: set[Any]) -> None:

@@ -26,11 +26,13 @@ class Wording(NamedTuple):
         which: Which pictures were looked at.
         said_by: What says their size.
         remedy: How else to mend one than by fetching it again.
+        setting: What in the config says where they lie, for a message where some are missing.
     """
 
     which: str
     said_by: str
     remedy: str
+    setting: str = ""
 
 
 def check_pictures(
@@ -49,11 +51,18 @@ def check_pictures(
     Raises:
         BadInputError: With their number and the first few.
     """
-    which, said_by, remedy = wording or Wording(
-        f"that {annotations} names", "its entry says", "correct their entries in the annotation file or take them out"
+    which, said_by, remedy, setting = wording or Wording(
+        f"that {annotations} names",
+        "its entry says",
+        "correct their entries in the annotation file or take them out",
+        "data_prefix=dict(img='...') of the data set, the folder of the pictures below data_root",
     )
+
+    def state_of(image: dict[str, Any]) -> str:
+        return picture_problem(folder / image["file_name"], (image["height"], image["width"]), said_by)
+
     with ThreadPoolExecutor(READERS) as readers:
-        states: Iterable[str] = readers.map(lambda image: _problem_of(folder, image, said_by), images)
+        states: Iterable[str] = readers.map(state_of, images)
         # A bar is worth its lines only where a person would wait.
         if len(images) > 5000:
             states = track(states, total=len(images), description=f"Checking {folder}", transient=True)
@@ -63,25 +72,32 @@ def check_pictures(
             if state
         ]
     if problems:
+        missing = [image["file_name"] for image in images if setting and not (folder / image["file_name"]).exists()]
+        elsewhere = f", or set {setting}{_place_of(folder, missing[0])}" if missing else ""
         more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
         raise BadInputError(
             f"{len(problems)} of the {len(images)} pictures {which} cannot be used:\n"
             + "\n".join(problems[:NUM_EXAMPLES])
             + more
-            + f"\nfetch them again, or {remedy}"
+            + f"\nfetch them again{elsewhere}, or {remedy}"
         )
 
 
-def _problem_of(folder: Path, image: dict[str, Any], said_by: str) -> str:
-    """Return what is wrong with a picture, or an empty string."""
-    file, height, width = folder / image["file_name"], image["height"], image["width"]
+def picture_problem(file: Path, said: tuple[int, int] | None = None, said_by: str = "") -> str:
+    """Return what is wrong with a picture, or an empty string.
+
+    Args:
+        file: The picture.
+        said: The size ``(H, W)`` it should have; None where any will do.
+        said_by: What says so, for the message.
+    """
     try:
         # Opening a pipe would wait for whoever writes into it.
         if not stat.S_ISREG(file.stat().st_mode):
             return "is no file"
         with file.open("rb") as stream, Image.open(stream) as picture, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            size = _size_as_loaded(picture, (height, width))
+            size = _size_as_loaded(picture, said) if said else None
             stream.seek(-min(16, file.stat().st_size), 2)
             if END_MARKERS.get(picture.format or "", b"?") not in stream.read():
                 picture.load()
@@ -89,13 +105,26 @@ def _problem_of(folder: Path, image: dict[str, Any], said_by: str) -> str:
     except Image.DecompressionBombError:
         # Pillow refuses what OpenCV still reads; such a picture is right if its entry says that it is large.
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        return "" if height * width > limit else f"has more than {limit} pixels, {said_by} {height} x {width}"
+        if said is None or said[0] * said[1] > limit:
+            return ""
+        return f"has more than {limit} pixels, {said_by} {said[0]} x {said[1]}"
     except FileNotFoundError:
         return "missing"
     except (OSError, SyntaxError, ValueError) as error:
         return f"torn or no picture: {str(error)[:200]}"
-    if size != (height, width):
-        return f"is {size[0]} x {size[1]} pixels (H x W), {said_by} {height} x {width}"
+    if said and size and size != said:
+        return f"is {size[0]} x {size[1]} pixels (H x W), {said_by} {said[0]} x {said[1]}"
+    return ""
+
+
+def _place_of(folder: Path, name: str) -> str:
+    """Say where a picture lies that is not in its folder, if in one beside, below or above it."""
+    above = folder.parent
+    near = [above, *(child for place in (above, folder) if place.is_dir() for child in sorted(place.iterdir()))]
+    for wanted in dict.fromkeys((name, Path(name).name)):
+        for place in near:
+            if (place / wanted).is_file():
+                return f" ({wanted} lies in {place}/)"
     return ""
 
 

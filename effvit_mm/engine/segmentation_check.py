@@ -5,9 +5,9 @@ are read for :class:`~effvit_mm.datasets.index_mask_folder.IndexMaskFolder`, who
 benchmarks that mmsegmentation knows by name are trusted in that.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,19 @@ class Mask:
     Args:
         file: The file.
         size: `(H, W)` in pixels.
-        values: The values that occur.
+        counts: Pixels of each value that occurs; empty where values were not asked for.
         problem: What is wrong with it, or an empty string.
     """
 
     file: Path
     size: tuple[int, int] = (0, 0)
-    values: frozenset[int] = frozenset()
+    counts: Mapping[int, int] = field(default_factory=dict)
     problem: str = ""
+
+    @property
+    def values(self) -> frozenset[int]:
+        """The values that occur."""
+        return frozenset(self.counts)
 
 
 def pairs_masks(dataset: Any, scope: str) -> bool:
@@ -69,13 +74,14 @@ def pairs_masks(dataset: Any, scope: str) -> bool:
     return reads_local_files(dataset, scope, BaseSegDataset, readers)
 
 
-def check_segmentation(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: str) -> None:
+def check_segmentation(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: str, *, open_masks: bool = True) -> None:
     """Check the folders of a run's data sets: pairs, sizes, values of the masks, and classes of the heads.
 
     Args:
         cfg: The config of a run.
         datasets: Split and dict of each data set of :func:`pairs_masks`.
         toy_hint: What to try where there is no data.
+        open_masks: Whether pictures and masks are opened.
 
     Raises:
         BadInputError: At the first thing that would make the run fail or learn something else.
@@ -87,7 +93,7 @@ def check_segmentation(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: s
     for split, spec, dataset in built:
         _check_heads(cfg, split, spec["type"], len(dataset.metainfo["classes"]))
         key = (str(dataset.data_prefix), dataset.ann_file, str(spec.get("metainfo")), split == "train")
-        if key not in checked:
+        if key not in checked and open_masks:
             _check_files(split, dataset)
             checked[key] = None
 
@@ -154,7 +160,7 @@ def _check_files(split: str, dataset: Any) -> None:
     own = isinstance(dataset, IndexMaskFolder)
     folder = Path(dataset.data_prefix["seg_map_path"])
     with ThreadPoolExecutor(READERS) as readers:
-        masks: Iterable[Mask] = readers.map(lambda file: _read(file, values=own), files)
+        masks: Iterable[Mask] = readers.map(lambda file: read_mask(file, values=own), files)
         # A bar is worth its lines only where a person would wait.
         if len(files) > 5000:
             masks = track(masks, total=len(files), description=f"Checking {folder}", transient=True)
@@ -173,8 +179,13 @@ def _check_files(split: str, dataset: Any) -> None:
     _check_sizes(dataset, pairs, masks)
 
 
-def _read(file: Path, *, values: bool) -> Mask:
-    """Read a mask as ``LoadAnnotations`` will: palettes are not applied, channels not merged."""
+def read_mask(file: Path, *, values: bool) -> Mask:
+    """Read a mask as ``LoadAnnotations`` will: palettes are not applied, channels not merged.
+
+    Args:
+        file: The mask.
+        values: Whether its pixels are decoded and counted by value.
+    """
     try:
         with Image.open(file) as mask:
             size = (mask.height, mask.width)
@@ -184,29 +195,32 @@ def _read(file: Path, *, values: bool) -> Mask:
                 return Mask(file, problem="is a JPEG, which blurs values into one another")
             if not values:
                 return Mask(file, size)
-            found = np.flatnonzero(mask.histogram()) if mask.mode in ("L", "P") else np.unique(np.asarray(mask))
-            return Mask(file, size, frozenset(found.astype(int).tolist()))
+            if mask.mode in ("L", "P"):
+                return Mask(file, size, {value: count for value, count in enumerate(mask.histogram()) if count})
+            found, counts = np.unique(np.asarray(mask), return_counts=True)
+            return Mask(file, size, dict(zip(found.astype(int).tolist(), counts.tolist(), strict=True)))
     except (OSError, SyntaxError, ValueError) as error:
         return Mask(file, problem=f"is torn or no picture: {str(error)[:200]}")
 
 
 def _check_values(dataset: Any, folder: Path, masks: list[Mask]) -> None:
-    classes = dataset.class_values
-    allowed = {*classes, *dataset.ignored_values}
+    allowed = {*dataset.class_values, *dataset.ignored_values}
     problems = [
         f"{mask.file.relative_to(folder)}  {some_of(sorted(mask.values - allowed))}"
         for mask in masks
         if mask.values - allowed
     ]
+    _refuse(folder, problems, len(masks), "hold values that are no class", say_values(dataset))
+
+
+def say_values(dataset: Any) -> str:
+    """Say which values masks may hold, and what to set where they hold others."""
+    classes = dataset.class_values
     ignored = ", ".join(map(str, sorted(dataset.ignored_values)))
     from_one = "" if dataset.reduce_zero_label else "reduce_zero_label=True if the classes count from 1, "
-    _refuse(
-        folder,
-        problems,
-        len(masks),
-        "hold values that are no class",
+    return (
         f"the {len(classes)} classes are the values {classes[0]} to {classes[-1]}, and {ignored} is ignored; set "
-        f"{from_one}ignore_index=N if the value N marks pixels to leave out, or name all classes in metainfo",
+        f"{from_one}ignore_index=N if the value N marks pixels to leave out, or name all classes in metainfo"
     )
 
 

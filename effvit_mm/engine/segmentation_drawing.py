@@ -76,22 +76,37 @@ def _assemble(panels: Mapping[str, Image.Image], legend: Sequence[tuple[str, tup
     line = TEXT_SIZE + MARGIN
     width, height = next(iter(panels.values())).size
     total = len(panels) * (width + MARGIN) + MARGIN
-    places, left, row = [], MARGIN, 0
-    for name, _ in legend:
-        space = TEXT_SIZE + MARGIN // 2 + ceil(font.getlength(name)) + 2 * MARGIN
-        if left > MARGIN and left + space > total:
-            left, row = MARGIN, row + 1
-        places.append((left, row))
-        left += space
-    top = line + height + MARGIN
-    canvas = Image.new("RGB", (total, top + (row + 1) * line + MARGIN // 2), "white")
+    below = draw_legend(legend, total)
+    canvas = Image.new("RGB", (total, line + height + MARGIN + below.height), "white")
     draw = ImageDraw.Draw(canvas)
     for place, (title, panel) in enumerate(panels.items()):
         left = MARGIN + place * (width + MARGIN)
         draw.text((left, line // 2), title, fill="black", font=font, anchor="lm")
         canvas.paste(panel, (left, line))
+    canvas.paste(below, (0, line + height + MARGIN))
+    return canvas
+
+
+def draw_legend(legend: Sequence[tuple[str, tuple[int, ...]]], width: int) -> Image.Image:
+    """Draw what colours mean, in as many lines as names and colours take.
+
+    Args:
+        legend: Names and colours.
+        width: Of the drawing, pixels.
+    """
+    font = ImageFont.truetype(str(FONT), TEXT_SIZE)
+    line = TEXT_SIZE + MARGIN
+    places, left, row = [], MARGIN, 0
+    for name, _ in legend:
+        space = TEXT_SIZE + MARGIN // 2 + ceil(font.getlength(name)) + 2 * MARGIN
+        if left > MARGIN and left + space > width:
+            left, row = MARGIN, row + 1
+        places.append((left, row))
+        left += space
+    canvas = Image.new("RGB", (width, (row + 1) * line + MARGIN // 2), "white")
+    draw = ImageDraw.Draw(canvas)
     for (name, colour), (left, row) in zip(legend, places, strict=True):
-        middle = top + row * line + line // 2
+        middle = row * line + line // 2
         box = (left, middle - TEXT_SIZE // 2, left + TEXT_SIZE, middle + TEXT_SIZE // 2)
         draw.rectangle(box, fill=colour, outline="gray")
         draw.text((box[2] + MARGIN // 2, middle), name, fill="black", font=font, anchor="lm")

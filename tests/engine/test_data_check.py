@@ -143,3 +143,22 @@ def test_a_class_without_its_comma_is_told_to_get_one():
 
     with pytest.raises(BadInputError, match=r"a single name needs its comma: metainfo=dict\(classes=\('chair',\)\)"):
         _classes_of("train", dict(type="CocoDataset", metainfo=dict(classes="chair")))
+
+
+def test_a_folder_of_pictures_that_is_not_there_is_answered_with_the_setting_and_the_folders_there_are(tmp_path):
+    write_coco(tmp_path)
+    cfg = config(tmp_path)
+    cfg.train_dataloader.dataset.data_prefix.img = "photos/"
+    text = message(cfg)
+    assert "data_prefix=dict(img='photos/') of the data set names the folder of the pictures" in text
+    assert f"in {tmp_path}/ there are the folders pictures/" in text
+
+
+def test_pictures_that_lie_in_another_folder_are_answered_with_the_setting_and_that_folder(tmp_path):
+    write_coco(tmp_path)
+    (tmp_path / "photos").mkdir()
+    cfg = config(tmp_path)
+    cfg.train_dataloader.dataset.data_prefix.img = "photos/"
+    text = message(cfg)
+    assert "or set data_prefix=dict(img='...') of the data set" in text
+    assert f"(1.jpg lies in {tmp_path}/pictures/)" in text

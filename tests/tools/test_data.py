@@ -1,0 +1,34 @@
+"""Data sets checked and prepared as a user does it."""
+
+import json
+
+# An object of every class is among the crops of each split.
+SCENES = "--num-train 10 --num-val 8"
+
+
+def test_rendered_scenes_are_whole_in_every_layout_and_damage_ends_with_status_1(workplace):
+    out = workplace.succeeds(f"python tools/data.py prepare toy --root data/toy_scenes {SCENES}")
+    assert "data/toy_scenes" in out
+    report = json.loads(workplace.succeeds("python tools/data.py check toy --json"))
+    assert report["ok"]
+    assert [entry["name"] for entry in report["sets"]] == ["toy_coco", "toy_ade20k", "toy_nyu", "toy_imagenet"]
+    assert len(list((workplace.folder / "work_dirs/data").glob("toy_*.png"))) == 4
+    (workplace.folder / "data/toy_scenes/ade20k/annotations/training/scene_00002.png").write_bytes(b"")
+    done = workplace.run("python tools/data.py check data/toy_scenes/ade20k --format masks --sample 9")
+    assert done.returncode == 1
+    assert "scene_00002.png  is torn or no picture" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_data_is_answered_with_the_layout(workplace):
+    done = workplace.run("python tools/data.py check coco --root nowhere")
+    assert done.returncode == 1
+    for text in ("MISSING", "Expected under nowhere/:", "cocodataset.org"):
+        assert text in done.stdout
+    assert not (workplace.folder / "work_dirs/data/coco.png").exists()
+
+
+def test_a_wrong_name_is_answered_in_one_line(workplace):
+    done = workplace.run("python tools/data.py check coc")
+    assert done.returncode == 1
+    assert done.stderr == "error: coc is no data set by name and no config; did you mean 'coco'?\n"
