@@ -16,6 +16,7 @@ from effvit_mm.errors import BadInputError
 
 NUM_EXAMPLES = 3
 READERS = 8
+UNREADABLE = (OSError, SyntaxError, ValueError)
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
@@ -76,30 +77,53 @@ def _problem_of(folder: Path, image: dict[str, Any], said_by: str) -> str:
     """Return what is wrong with a picture, or an empty string."""
     file, height, width = folder / image["file_name"], image["height"], image["width"]
     try:
-        # Opening a pipe would wait for whoever writes into it.
-        if not stat.S_ISREG(file.stat().st_mode):
-            return "is no file"
-        with file.open("rb") as stream, Image.open(stream) as picture, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            size = _size_as_loaded(picture, (height, width))
-            stream.seek(-min(16, file.stat().st_size), 2)
-            if END_MARKERS.get(picture.format or "", b"?") not in stream.read():
-                picture.load()
-                _decode(file)
+        size = _size_of_whole(file, (height, width))
     except Image.DecompressionBombError:
         # Pillow refuses what OpenCV still reads; such a picture is right if its entry says that it is large.
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         return "" if height * width > limit else f"has more than {limit} pixels, {said_by} {height} x {width}"
-    except FileNotFoundError:
-        return "missing"
-    except (OSError, SyntaxError, ValueError) as error:
-        return f"torn or no picture: {str(error)[:200]}"
+    except UNREADABLE as error:
+        return _in_words(error)
     if size != (height, width):
         return f"is {size[0]} x {size[1]} pixels (H x W), {said_by} {height} x {width}"
     return ""
 
 
-def _size_as_loaded(picture: Image.Image, said: tuple[int, int]) -> tuple[int, int]:
+def problem_of_file(file: Path) -> str:
+    """Return what is wrong with the file of a picture, whatever its size; an empty string where it is whole."""
+    try:
+        _size_of_whole(file, None)
+    except Image.DecompressionBombError:  # larger than Pillow opens; OpenCV says the rest
+        return ""
+    except UNREADABLE as error:
+        return _in_words(error)
+    return ""
+
+
+def _size_of_whole(file: Path, said: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the size (H, W) of a picture; raise one of ``UNREADABLE`` if its file is not whole."""
+    # Opening a pipe would wait for whoever writes into it.
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise IsADirectoryError
+    with file.open("rb") as stream, Image.open(stream) as picture, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        size = _size_as_loaded(picture, said)
+        stream.seek(-min(16, file.stat().st_size), 2)
+        if END_MARKERS.get(picture.format or "", b"?") not in stream.read():
+            picture.load()
+            _decode(file)
+    return size
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    if isinstance(error, IsADirectoryError):
+        return "is no file"
+    return f"torn or no picture: {str(error)[:200]}"
+
+
+def _size_as_loaded(picture: Image.Image, said: tuple[int, int] | None) -> tuple[int, int]:
     """Return (H, W) as OpenCV will load it: turned as the camera's note says."""
     width, height = picture.size
     if (height, width) != said and picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
