@@ -17,7 +17,7 @@ from torch import Tensor
 MIN_SIDE = 480
 MAX_OPACITY = 0.5
 # mmengine says so of every object that touches the border; it is drawn all the same, as it should be.
-AT_THE_BORDER = "Warning: The (bbox|polygon) is out of bounds"
+AT_THE_BORDER = "Warning: The (bbox|polygon|text) is out of bounds"
 
 
 def draw_sample(visualizer: Visualizer, sample: Any, file: Path, *, score_threshold: float) -> None:

@@ -43,12 +43,13 @@ class Drawer:
         return np.ascontiguousarray(drawing[..., ::-1])
 
     def _draw_detection(self, picture: np.ndarray, sample: Any, *, score_threshold: float, **_: Any) -> np.ndarray:
-        factor = picture.shape[0] / sample.ori_shape[0]
         kept = sample.pred_instances[sample.pred_instances.scores > score_threshold]
-        if factor < 1:
-            kept.bboxes = kept.bboxes * factor
-            if "masks" in kept:
-                kept.masks = torch.from_numpy(_masks_of_size(kept.masks.numpy(), picture.shape[:2]))
+        size = picture.shape[:2]
+        factors = [side / before for side, before in zip(size[::-1], sample.ori_shape[1::-1], strict=True)]
+        # A box beyond the border, by as little as rounding, would make matplotlib move its axes.
+        kept.bboxes = (kept.bboxes * torch.tensor(factors * 2)).clamp(torch.zeros(4), torch.tensor(size[::-1] * 2))
+        if "masks" in kept and kept.masks.shape[1:] != size:
+            kept.masks = torch.from_numpy(_masks_of_size(kept.masks.numpy(), size))
         drawn = sample.new()
         drawn.pred_instances = kept
         return self._by_visualizer(picture, drawn, score_threshold)

@@ -1,6 +1,7 @@
 """A trained model as a function of pictures."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,8 @@ from effvit_mm.inference.trained import config_for_predicting, load_model, task_
 
 # What a picture that no model was made for brings a transform or a network to raise.
 UNPREDICTABLE = (ValueError, RuntimeError, AssertionError, IndexError, ArithmeticError, cv2.error)
+
+USUAL_STRIDE = 32  # of the coarsest map, where a backbone does not say
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ class Predictor:
         """Predict pictures whose inputs are of one size."""
         failed: BadInputError | None = None
         try:
-            with torch.no_grad(), self._scope():
+            with torch.no_grad(), self._scope(), self._large_enough(loaded[0][1]["inputs"].shape[-2:]):
                 samples = self.model.test_step(pseudo_collate([inputs for _, inputs in loaded]))
         except UNPREDICTABLE as error:
             failed = _explained(loaded[0][0].picture, loaded[0][0].pixels, error)
@@ -192,6 +195,23 @@ class Predictor:
             Prediction(prediction.picture, prediction.pixels, without_scores(sample).cpu())
             for (prediction, _), sample in zip(loaded, samples, strict=True)
         ]
+
+    @contextmanager
+    def _large_enough(self, size: tuple[int, int]) -> Iterator[None]:
+        """Pad inputs that are smaller than a place of the coarsest map, where mmseg's preprocessor can, and cut it off.
+
+        mmdet's preprocessors pad anyway, and classifiers get pictures of one size.
+        """
+        preprocessor = self.model.data_preprocessor
+        stride = max(getattr(self.model.backbone, "strides", (USUAL_STRIDE,)))
+        if self.task not in ("segmentation", "depth") or min(size) >= stride or preprocessor.test_cfg:
+            yield
+            return
+        preprocessor.test_cfg = dict(size=tuple(max(side, stride) for side in size))
+        try:
+            yield
+        finally:
+            preprocessor.test_cfg = None
 
     def _scope(self) -> Any:
         return DefaultScope.overwrite_default_scope(self.cfg.get("default_scope"))
@@ -215,7 +235,10 @@ def _named(picture: Picture) -> str:
 
 def _explained(picture: Picture, pixels: np.ndarray | None, error: Exception) -> BadInputError:
     size = "" if pixels is None else f" of {pixels.shape[0]} x {pixels.shape[1]} pixels (H x W)"
-    said = (str(error).strip().splitlines() or [""])[0][:300]
-    explained = BadInputError(f"picture {_named(picture)}{size} cannot be predicted ({type(error).__name__}: {said})")
+    # OpenCV's own text begins with its version and the path of its source.
+    said = f"OpenCV's {error.func}: {error.err}" if isinstance(error, cv2.error) else f"{type(error).__name__}: {error}"
+    explained = BadInputError(
+        f"picture {_named(picture)}{size} cannot be predicted ({said.strip().splitlines()[0][:300]})"
+    )
     explained.__cause__ = error
     return explained

@@ -1,5 +1,6 @@
 """A model with its trained weights, from a config and a checkpoint, for nothing but predicting."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,10 @@ def _build(cfg: Config) -> nn.Module:
     # Where MMEngine's Runner looks for it, too.
     if cfg.get("data_preprocessor"):
         cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
-    return revert_sync_batchnorm(MODELS.build(cfg.model))
+    with warnings.catch_warnings():
+        # Said by mmseg's losses, which nothing is computed with here.
+        warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")
+        return revert_sync_batchnorm(MODELS.build(cfg.model))
 
 
 def _drop_initialization(spec: Any) -> None:
