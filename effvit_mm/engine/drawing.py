@@ -17,7 +17,7 @@ from torch import Tensor
 MIN_SIDE = 480
 MAX_OPACITY = 0.5
 # mmengine says so of every object that touches the border; it is drawn all the same, as it should be.
-AT_THE_BORDER = "Warning: The (bbox|polygon) is out of bounds"
+AT_THE_BORDER = "Warning: The (bbox|polygon|text) is out of bounds"
 
 
 def draw_sample(visualizer: Visualizer, sample: Any, file: Path, *, score_threshold: float) -> None:
@@ -31,16 +31,50 @@ def draw_sample(visualizer: Visualizer, sample: Any, file: Path, *, score_thresh
     """
     encoded = np.frombuffer(get(sample.img_path), np.uint8)
     picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+    draw_picture(visualizer, picture, sample, score_threshold=score_threshold, file=file)
+
+
+def draw_picture(
+    visualizer: Visualizer,
+    picture: np.ndarray,
+    sample: Any,
+    *,
+    score_threshold: float,
+    file: Path | None = None,
+    draw_gt: bool = True,
+) -> None:
+    """Draw one sample on its picture; without a file the drawing is what ``visualizer.get_image()`` then returns.
+
+    Args:
+        visualizer: The visualizer of the sample's library.
+        picture: ``(H, W, 3)`` uint8, RGB.
+        sample: A data sample with predictions, and ground truth where there is one, in pixels of the picture.
+        score_threshold: Predictions below it are not drawn.
+        file: Where to write it.
+        draw_gt: Whether the ground truth, or the bare picture where there is none, stands on the left.
+    """
     # Labels have a size in pixels: on a small picture they would hide what they name.
-    factor = math.ceil(MIN_SIDE / max(picture.shape[:2]))
+    picture, factor = enlarge(picture)
     if factor > 1:
-        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         sample = _enlarged(sample, factor)
     with warnings.catch_warnings(), _steady(visualizer):
         warnings.filterwarnings("ignore", message=AT_THE_BORDER)
         visualizer.add_datasample(
-            file.stem, picture, data_sample=sample, pred_score_thr=score_threshold, out_file=str(file)
+            file.stem if file else "",
+            picture,
+            data_sample=sample,
+            draw_gt=draw_gt,
+            pred_score_thr=score_threshold,
+            out_file=str(file) if file else None,
         )
+
+
+def enlarge(picture: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return a small picture large enough to write on, and how many times as large it is."""
+    factor = math.ceil(MIN_SIDE / max(picture.shape[:2]))
+    if factor == 1:
+        return picture, factor
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), factor
 
 
 @contextmanager

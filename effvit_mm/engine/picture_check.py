@@ -128,7 +128,7 @@ def _place_of(folder: Path, name: str) -> str:
     return ""
 
 
-def _size_as_loaded(picture: Image.Image, said: tuple[int, int]) -> tuple[int, int]:
+def _size_as_loaded(picture: Image.Image, said: tuple[int, int] | None) -> tuple[int, int]:
     """Return (H, W) as OpenCV will load it: turned as the camera's note says."""
     width, height = picture.size
     if (height, width) != said and picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5:

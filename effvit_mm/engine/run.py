@@ -41,7 +41,7 @@ def load_config(
         num_pictures: Train and validate on this many pictures of the training data.
         data_root: Folder that takes the place of every data set's ``data_root``.
         options: Values by dotted key (``--cfg-options``).
-        splits: Which of ``'train'``, ``'val'``, ``'test'`` the run has.
+        splits: Which of ``'train'``, ``'val'``, ``'test'`` the run has; with none, no toy scenes are rendered.
 
     Returns:
         The config.
@@ -67,7 +67,7 @@ def load_config(
     checkpoint_hook = cfg.get("default_hooks", {}).get("checkpoint") or {}
     if checkpoint_hook.get("type") == "CheckpointHook":
         checkpoint_hook["type"] = "KeepingCheckpointHook"
-    if "toy_scenes" in cfg:
+    if "toy_scenes" in cfg and splits:
         make_toy_scenes(cfg, before_rendering=partial(_check_without_data, cfg, splits))
     if num_pictures is not None:
         check_config(cfg, ("train", "val"))

@@ -26,6 +26,23 @@ def draw_segmentation(dataset_meta: Mapping[str, Any], sample: Any, file: Path) 
         sample: A data sample of mmseg with its picture's path, prediction and, where there is one, truth.
         file: Where to write it.
     """
+    drawing = segmentation_drawing(dataset_meta, sample, _load(sample.img_path))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    drawing.save(file)
+
+
+def segmentation_drawing(
+    dataset_meta: Mapping[str, Any], sample: Any, picture: Image.Image, *, num_lines: int | None = None
+) -> Image.Image:
+    """Draw a sample beside its picture, as :func:`draw_segmentation` does.
+
+    Args:
+        dataset_meta: ``classes`` and ``palette`` of the data set.
+        sample: A data sample of mmseg with a prediction and, where there is one, truth.
+        picture: The picture, of the size of the prediction.
+        num_lines: Lines of the legend, so that drawings of pictures of one size have one size too; the classes that
+            fill most pixels are named. By default as many as it takes.
+    """
     classes, palette = dataset_meta["classes"], dataset_meta["palette"]
     maps = {
         title: getattr(sample, name).data[0].cpu().numpy()
@@ -35,16 +52,17 @@ def draw_segmentation(dataset_meta: Mapping[str, Any], sample: Any, file: Path) 
     height, width = next(iter(maps.values())).shape
     # Text has a size in pixels: on a small picture it would not fit.
     scale = ceil(MIN_SIDE / max(height, width))
-    panels = {"picture": _load(sample.img_path).resize((width * scale, height * scale), Image.Resampling.BICUBIC)}
+    panels = {"picture": picture.resize((width * scale, height * scale), Image.Resampling.BICUBIC)}
     for title, labels in maps.items():
         painted = Image.fromarray(paint(labels, palette))
         panels[title] = painted.resize((width * scale, height * scale), Image.Resampling.NEAREST)
-    present = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
+    present, counts = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]), return_counts=True)
+    if num_lines is not None:
+        present = present[np.argsort(-counts, kind="stable")]
     legend = [(str(classes[i]).strip(), tuple(palette[i])) for i in present if i < len(classes)]
-    if present[-1] >= len(classes):
+    if present.max() >= len(classes):
         legend.append(("ignored", IGNORED_COLOUR))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _assemble(panels, legend).save(file)
+    return _assemble(panels, legend, num_lines)
 
 
 def without_scores(sample: Any) -> Any:
@@ -70,13 +88,15 @@ def _load(path: str) -> Image.Image:
     return Image.fromarray(mmcv.imfrombytes(get(path), channel_order="rgb"))
 
 
-def _assemble(panels: Mapping[str, Image.Image], legend: Sequence[tuple[str, tuple[int, ...]]]) -> Image.Image:
-    """Set panels with titles side by side, and the legend below in as many lines as it takes."""
+def _assemble(
+    panels: Mapping[str, Image.Image], legend: Sequence[tuple[str, tuple[int, ...]]], num_lines: int | None
+) -> Image.Image:
+    """Set panels with titles side by side, and the legend below in a number of lines, or as many as it takes."""
     font = ImageFont.truetype(str(FONT), TEXT_SIZE)
     line = TEXT_SIZE + MARGIN
     width, height = next(iter(panels.values())).size
     total = len(panels) * (width + MARGIN) + MARGIN
-    below = draw_legend(legend, total)
+    below = draw_legend(legend, total, num_lines)
     canvas = Image.new("RGB", (total, line + height + MARGIN + below.height), "white")
     draw = ImageDraw.Draw(canvas)
     for place, (title, panel) in enumerate(panels.items()):
@@ -87,12 +107,13 @@ def _assemble(panels: Mapping[str, Image.Image], legend: Sequence[tuple[str, tup
     return canvas
 
 
-def draw_legend(legend: Sequence[tuple[str, tuple[int, ...]]], width: int) -> Image.Image:
-    """Draw what colours mean, in as many lines as names and colours take.
+def draw_legend(legend: Sequence[tuple[str, tuple[int, ...]]], width: int, num_lines: int | None = None) -> Image.Image:
+    """Draw what colours mean.
 
     Args:
         legend: Names and colours.
         width: Of the drawing, pixels.
+        num_lines: Lines to draw, for as many of the names as fit; by default as many as it takes.
     """
     font = ImageFont.truetype(str(FONT), TEXT_SIZE)
     line = TEXT_SIZE + MARGIN
@@ -103,9 +124,11 @@ def draw_legend(legend: Sequence[tuple[str, tuple[int, ...]]], width: int) -> Im
             left, row = MARGIN, row + 1
         places.append((left, row))
         left += space
-    canvas = Image.new("RGB", (width, (row + 1) * line + MARGIN // 2), "white")
+    canvas = Image.new("RGB", (width, (num_lines or row + 1) * line + MARGIN // 2), "white")
     draw = ImageDraw.Draw(canvas)
     for (name, colour), (left, row) in zip(legend, places, strict=True):
+        if num_lines is not None and row >= num_lines:
+            break
         middle = row * line + line // 2
         box = (left, middle - TEXT_SIZE // 2, left + TEXT_SIZE, middle + TEXT_SIZE // 2)
         draw.rectangle(box, fill=colour, outline="gray")
