@@ -30,8 +30,8 @@ class ReducedDeiT(Plain):
     Where a block is tapped, its tokens are restored, the last reduction first: every map has a token for each place.
 
     Args:
-        variant: ``'t'``, ``'s'``, ``'b'``, or ``'b_384'`` for pictures of 384 pixels. A classifier over ``'s'`` takes, at
-            224x224, 3.00 G multiply-adds with ``'predicted'``, 3.03 with ``'class_attention'`` and 2.43 with
+        variant: ``'t'``, ``'s'``, ``'b'``, or ``'b_384'`` for pictures of 384 pixels. At 224x224, a classifier over
+            ``'s'`` takes 3.00 G multiply-adds with ``'predicted'``, 3.03 with ``'class_attention'`` and 2.43 with
             ``'token_learner'``, against 4.60 of DeiT.
         reducers: A name of ``TOKEN_REDUCERS`` or a dict of ``type`` and options, one for all places or one for each:
             ``'predicted'`` (default) is DynamicViT's, ``'class_attention'`` EViT's, ``'token_learner'`` TokenLearner's.
