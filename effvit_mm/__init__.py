@@ -9,7 +9,22 @@ from effvit_mm import compat
 
 compat.activate()
 
-from effvit_mm.backbones import create_backbone, create_classifier, list_backbones, list_mixers  # noqa: E402
+from effvit_mm.backbones import (  # noqa: E402
+    create_backbone,
+    create_classifier,
+    list_backbones,
+    list_mergers,
+    list_mixers,
+    list_reducers,
+)
 from effvit_mm.version import __version__  # noqa: E402
 
-__all__ = ["__version__", "create_backbone", "create_classifier", "list_backbones", "list_mixers"]
+__all__ = [
+    "__version__",
+    "create_backbone",
+    "create_classifier",
+    "list_backbones",
+    "list_mergers",
+    "list_mixers",
+    "list_reducers",
+]

@@ -1,7 +1,7 @@
 """The only file that names registries.
 
 Backbones register in MMEngine's root registry, so ``dict(type='AnchorFormer')`` builds under mmdet's, mmseg's and
-mmpretrain's scope alike; mechanisms register in two registries of our own.
+mmpretrain's scope alike; mechanisms register in registries of our own.
 """
 
 import difflib
@@ -20,6 +20,7 @@ __all__ = [
     "MODELS",
     "TOKEN_MERGERS",
     "TOKEN_MIXERS",
+    "TOKEN_REDUCERS",
     "TRANSFORMS",
     "VISUALIZERS",
     "build_mechanism",
@@ -28,6 +29,7 @@ __all__ = [
 
 TOKEN_MIXERS = Registry("token mixer")
 TOKEN_MERGERS = Registry("token merger")
+TOKEN_REDUCERS = Registry("token reducer")
 MLPS = Registry("mlp")
 
 BACKBONES: dict[str, type[Any]] = {}

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from effvit_mm.backbones import LIT, AnchorDeiT, AnchorFormer, DeiT, Plain, Pyramid, ToSADeiT
+from effvit_mm.backbones import LIT, AnchorDeiT, AnchorFormer, DeiT, Plain, Pyramid, ReducedDeiT, ToSADeiT
 from effvit_mm.layers import (
     AgentAttention,
     AnchorAttention,
     ChannelGroupAttention,
+    ClassAttentionSelection,
     ConvolutionalProjectionAttention,
     CrossCovarianceAttention,
     DeformableAttention,
@@ -15,11 +16,13 @@ from effvit_mm.layers import (
     FocalModulation,
     LinearSpatialReductionAttention,
     Pooling,
+    PredictedSelection,
     RelativePositionAttention,
     ReluLinearAttention,
     SelfAttention,
     ShiftedWindowAttention,
     SpatialReductionAttention,
+    TokenLearner,
     WindowAttention,
 )
 
@@ -49,7 +52,18 @@ MIXERS = {
     "focal": lambda dim, heads: FocalModulation(dim, heads, num_levels=3),
     "deformable": lambda dim, heads: DeformableAttention(dim, heads, stride=2, num_groups=3),
     "deformable_unbounded": lambda dim, heads: DeformableAttention(dim, heads, stride=3, offset_range=None),
+    "deformable_biased": lambda dim, heads: DeformableAttention(
+        dim, heads, stride=2, num_groups=3, bias="log_position"
+    ),
     "agent": lambda dim, heads: AgentAttention(dim, heads, agent_grid=(2, 3)),
+}
+
+# (dim, num_heads) -> reducer
+REDUCERS = {
+    "token_learner": lambda dim, heads: TokenLearner(dim, num_tokens=5, bottleneck=7),
+    "predicted": lambda dim, heads: PredictedSelection(dim, keep=0.6),
+    "class_attention": lambda dim, heads: ClassAttentionSelection(dim, keep=0.6),
+    "class_attention_alone": lambda dim, heads: ClassAttentionSelection(dim, keep=0.3, fuse=False),
 }
 
 # Small enough for float64 on a laptop, every number a different one.
@@ -71,6 +85,11 @@ BACKBONES = {
     "plain_taps": lambda **options: Plain(**{**SMALL_PLAIN, "taps": (0, 1, 2, 3), "mixers": "anchor", **options}),
     "deit": lambda **options: DeiT(**{**SMALL_PLAIN, **options}),
     "tosa_deit": lambda **options: ToSADeiT(**{**SMALL_PLAIN, "num_probes": 5, **options}),
+    "predicted_deit": lambda **options: ReducedDeiT(**{**SMALL_PLAIN, **options}),
+    "evit_deit": lambda **options: ReducedDeiT(**{**SMALL_PLAIN, "reducers": "class_attention", **options}),
+    "learned_deit": lambda **options: ReducedDeiT(
+        **{**SMALL_PLAIN, "reducers": {"type": "token_learner", "bottleneck": 7}, "stem": "tokens_to_token", **options}
+    ),
     "anchor_deit": lambda **options: AnchorDeiT(**{**SMALL_PLAIN, "num_anchors": 7, **options}),
 }
 

@@ -1,18 +1,24 @@
 """What is promised: every mixer and every backbone keeps its contract."""
 
 import pytest
-from cases import BACKBONES, MIXERS
+from cases import BACKBONES, MIXERS, REDUCERS
 
 from effvit_mm.backbones import mechanisms  # noqa: F401
 from effvit_mm.registry import BACKBONES as FAMILIES
-from effvit_mm.registry import TOKEN_MIXERS
-from effvit_mm.testing import BACKBONE_CHECKS, MIXER_CHECKS
+from effvit_mm.registry import TOKEN_MIXERS, TOKEN_REDUCERS
+from effvit_mm.testing import BACKBONE_CHECKS, MIXER_CHECKS, REDUCER_CHECKS
 
 
 @pytest.mark.parametrize("check", MIXER_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", MIXERS)
 def test_mixer_keeps_its_contract(name, check):
     check(MIXERS[name])
+
+
+@pytest.mark.parametrize("check", REDUCER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", REDUCERS)
+def test_reducer_keeps_its_contract(name, check):
+    check(REDUCERS[name])
 
 
 @pytest.mark.parametrize("check", BACKBONE_CHECKS, ids=lambda check: check.__name__)
@@ -24,4 +30,5 @@ def test_backbone_keeps_its_contract(name, check):
 def test_every_registered_mechanism_and_family_has_a_case():
     built = {type(factory(24, 3)) for factory in MIXERS.values()}
     assert set(TOKEN_MIXERS.module_dict.values()) <= built
+    assert set(TOKEN_REDUCERS.module_dict.values()) <= {type(factory(24, 3)) for factory in REDUCERS.values()}
     assert set(FAMILIES.values()) <= {type(factory()) for factory in BACKBONES.values()}

@@ -1,7 +1,7 @@
 """The names under which configs choose a mechanism: one line each."""
 
 from effvit_mm import layers
-from effvit_mm.registry import MLPS, TOKEN_MERGERS, TOKEN_MIXERS
+from effvit_mm.registry import MLPS, TOKEN_MERGERS, TOKEN_MIXERS, TOKEN_REDUCERS
 
 TOKEN_MIXERS.register_module("self", module=layers.SelfAttention)
 TOKEN_MIXERS.register_module("relative", module=layers.RelativePositionAttention)
@@ -28,3 +28,8 @@ MLPS.register_module("enhanced_mix", module=layers.EnhancedMixMlp)
 TOKEN_MERGERS.register_module("overlapping", module=layers.OverlappingMerging)
 TOKEN_MERGERS.register_module("patch", module=layers.PatchMerging)
 TOKEN_MERGERS.register_module("deformable", module=layers.DeformableMerging)
+TOKEN_MERGERS.register_module("tokens_to_token", module=layers.TokensToToken)
+
+TOKEN_REDUCERS.register_module("token_learner", module=layers.TokenLearner)
+TOKEN_REDUCERS.register_module("predicted", module=layers.PredictedSelection)
+TOKEN_REDUCERS.register_module("class_attention", module=layers.ClassAttentionSelection)

@@ -27,7 +27,7 @@ from effvit_mm.layers import (
     pad_to_multiple,
     tokens_to_map,
 )
-from effvit_mm.registry import MLPS, TOKEN_MIXERS, build_mechanism, register_backbone
+from effvit_mm.registry import MLPS, TOKEN_MERGERS, TOKEN_MIXERS, build_mechanism, register_backbone
 
 __all__ = ["PATCH_SIZE", "Plain", "PlainOptions", "PlainSizes"]
 
@@ -52,6 +52,8 @@ class Plain(DenseBackbone):
         mixers: Token mixer, one for all blocks or one for each: a name of ``TOKEN_MIXERS``, a dict of ``type`` and
             options, or None for blocks that are an MLP only.
         mlp: Channel mixer, by a name of ``MLPS``.
+        stem: Token merging in the place of ViT's patch embedding, by a name of ``TOKEN_MERGERS``, such as
+            ``'tokens_to_token'``; None for ViT's.
         num_prefix: Learned tokens in front of the picture's, with positions of their own: 1 is a class token, 2 a class
             and a distillation token. They take part in every block, dense prediction included, as they did in
             pre-training.
@@ -121,6 +123,7 @@ class Plain(DenseBackbone):
         pretrain_img_size: int | None = None,
         mixers: Spec | Sequence[Spec | None] | None = "self",
         mlp: Spec = "plain",
+        stem: Spec | None = None,
         num_prefix: int | None = None,
         class_token: bool = False,
         taps: Sequence[int] | None = None,
@@ -157,7 +160,11 @@ class Plain(DenseBackbone):
         self.min_size = max(PATCH_SIZE, *self.strides)
         self.with_cp = with_cp
 
-        self.patch_embed = nn.Conv2d(3, dim, PATCH_SIZE, stride=PATCH_SIZE)
+        self.patch_embed: nn.Module = (
+            nn.Conv2d(3, dim, PATCH_SIZE, stride=PATCH_SIZE)
+            if stem is None
+            else build_mechanism(TOKEN_MERGERS, stem, 3, dim, stride=PATCH_SIZE)
+        )
         self.prefix = PrefixTokens(dim, self.num_prefix) if self.num_prefix else None
         table_grid = (sizes["pretrain_img_size"] // PATCH_SIZE,) * 2
         self.positions = BicubicPositions(dim, table_grid, num_prefix=self.num_prefix)
@@ -190,7 +197,8 @@ class Plain(DenseBackbone):
 
     def reset_parameters(self) -> None:
         """Draw the patch embedding as torch's convolution does, and as ViT's released code leaves it."""
-        self.patch_embed.reset_parameters()
+        if isinstance(self.patch_embed, nn.Conv2d):
+            self.patch_embed.reset_parameters()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the maps of pictures ``(B, 3, H, W)``; with ``class_token``, the prefix tokens ``(B, P, C)``."""
@@ -212,9 +220,11 @@ class Plain(DenseBackbone):
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Turn pictures into tokens ``(B, P + N, C)``, prefix tokens first, positions added; and the grid of the N."""
-        fmap = self.patch_embed(pad_to_multiple(x, PATCH_SIZE))
-        grid = (fmap.shape[-2], fmap.shape[-1])
-        tokens = map_to_tokens(fmap)
+        embedded = self.patch_embed(pad_to_multiple(x, PATCH_SIZE))
+        if isinstance(embedded, Tensor):
+            tokens, grid = map_to_tokens(embedded), (embedded.shape[-2], embedded.shape[-1])
+        else:
+            tokens, grid = embedded
         if self.prefix is not None:
             tokens = self.prefix(tokens)
         return self.positions(tokens, grid), grid

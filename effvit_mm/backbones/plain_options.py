@@ -30,6 +30,7 @@ class PlainOptions(TypedDict, total=False):
     drop_path_rate: float
     pretrain_img_size: int
     mlp: Spec
+    stem: Spec | None
     num_prefix: int
     class_token: bool
     taps: Sequence[int]

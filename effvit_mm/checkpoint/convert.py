@@ -20,6 +20,7 @@ from effvit_mm.checkpoint.anchor_deit_keys import rename_anchor_deit
 from effvit_mm.checkpoint.deit_keys import rename_deit
 from effvit_mm.checkpoint.key_map import KeyMap, Renamed
 from effvit_mm.checkpoint.lit_keys import rename_lit
+from effvit_mm.checkpoint.reduced_keys import rename_reduced_deit
 from effvit_mm.checkpoint.released import ReleasedWeights, problem_of, shown, unwrap
 from effvit_mm.checkpoint.safe_load import load_safely
 from effvit_mm.checkpoint.tosa_keys import rename_tosa_deit
@@ -32,13 +33,14 @@ KEY_MAPS: dict[str, KeyMap] = {
     "anchor_deit": rename_anchor_deit,
     "deit": rename_deit,
     "lit": rename_lit,
+    "reduced_deit": rename_reduced_deit,
     "tosa_deit": rename_tosa_deit,
 }
 """The released formats, by family of backbones."""
 
 _DENSE_PARTS = ("norms", "pyramid")
-# No released weights have selectors.
-_NEW_PARTS = ("selections",)
+# No released weights have selectors or reducers.
+_NEW_PARTS = ("selections", "reducers")
 _NO_PLACE = "another name of the source has its place"
 
 

@@ -16,6 +16,8 @@ from effvit_mm.engine.explain import arguments_of, explained
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import BACKBONES, near_names
 
+_KEEPS_CHANNELS = ("ContextBridge", "QueryBridge")
+
 
 def check_model(cfg: Config) -> None:
     """Check that the backbone exists, can be built, and feeds its neck or heads the channels they expect.
@@ -156,17 +158,20 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _check_consumers(model: Any, name: str, channels: tuple[int, ...]) -> None:
     """Compare with the neck, or without one with every head that names ``in_channels`` for the maps it takes."""
-    neck = model.get("neck")
-    if isinstance(model.get("head"), dict) and (neck or {}).get("type") in (None, "GlobalAveragePooling"):
+    necks = _as_list(model.get("neck"))
+    kinds = [neck.get("type") for neck in necks if isinstance(neck, dict)]
+    if isinstance(model.get("head"), dict) and kinds in ([], ["GlobalAveragePooling"]):
         _compare("head", model.head, [len(channels) - 1], name, channels)
-    if neck is not None:
+    for neck in necks:
         if not isinstance(neck, dict) or not neck.get("type"):
-            raise BadInputError(f"model.neck is {neck!r}, expected dict(type='FPN', ...)")
+            raise BadInputError(f"model.neck is {model.neck!r}, expected dict(type='FPN', ...), or a list of such")
         _compare("neck", neck, list(range(len(channels))), name, channels)
-        if neck["type"] == "FPN":
-            _check_widths(model, neck)
-            _check_levels(model, neck)
-        return
+        # Behind necks that keep the backbone's channels, the next part is held to them, too.
+        if neck["type"] not in _KEEPS_CHANNELS:
+            if neck["type"] == "FPN" and neck is necks[-1]:
+                _check_widths(model, neck)
+                _check_levels(model, neck)
+            return
     heads = [head for key in ("decode_head", "auxiliary_head") for head in _as_list(model.get(key))]
     for head in heads:
         indices = _as_list(head.get("in_index", -1))
@@ -198,7 +203,7 @@ def _expect(owner: Any, names: tuple[str, ...], key: str, given: Any, source: st
 
 def _check_first_stride(model: Any, name: str, strides: tuple[int, ...]) -> None:
     """Compare the stride of FPN's first map with the one that anchors and regions take it for."""
-    neck = model.get("neck")
+    neck = (_as_list(model.get("neck")) or [None])[-1]
     start = neck.get("start_level", 0) if isinstance(neck, dict) and neck.get("type") == "FPN" else None
     if not isinstance(start, int) or not 0 <= start < len(strides):
         return

@@ -5,6 +5,7 @@ of the same authors' "DAT++", 2023.
 """
 
 import math
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,10 @@ from torch import Tensor, cat, nn
 
 from effvit_mm.layers.grid import Grid, map_to_tokens, tokens_to_map
 from effvit_mm.layers.heads import at_least_fp32, check_heads, extents, merge_heads, split_heads, visible, zero_padding
+
+PositionBias = Literal["depthwise", "log_position"]
+
+BIAS_HIDDEN = 32
 
 
 class DeformableAttention(nn.Module):
@@ -24,6 +29,9 @@ class DeformableAttention(nn.Module):
         num_groups: Groups G of channels with offsets of their own; must divide ``num_heads``.
         kernel_size: Side of the offset network's depth-wise convolution in tokens, odd.
         offset_range: How far a point moves at most, over half a stride; None bounds it by the picture alone.
+        bias: How attention knows positions, at any size of picture. ``'depthwise'``: a 3x3 depth-wise convolution of
+            the queries beside it; ``'log_position'``: a bias on each pair, which a small network reads off the
+            logarithm of the way from query to point.
         qkv_bias: Whether query and key-value projections have biases.
         proj_drop: Dropout probability after the output projection.
 
@@ -33,20 +41,22 @@ class DeformableAttention(nn.Module):
     Cost:
         ``2 N C^2 + 2 K C^2 + 2 N K C + 9 N C + K C (k^2 + 2)`` multiply-adds with ``K = ceil(H / r) ceil(W / r)``
         points, and ``4 K C`` for reading them; memory ``O(N C)`` where a fused kernel runs, ``O(h N K)`` where none
-        does.
+        does. ``bias='log_position'`` takes ``N K R (2 G + h)`` with R = 32 in place of ``9 N C``, and ``O(N K R G)``
+        memory in training: it is for coarse stages and large strides.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``dim``, ``num_groups`` does not divide ``num_heads``, ``stride``
-            is below 1, ``kernel_size`` is not odd and positive, or ``offset_range`` is not positive.
+            is below 1, ``kernel_size`` is not odd and positive, ``offset_range`` is not positive, or ``bias`` is
+            unknown.
 
     Reference:
         Xia et al. 2022, equations 4 to 9.
 
     Differs from the paper:
         Positions are counted in tokens, and a point starts in the middle of its cell, so that neither depends on the
-        size of the picture; so is the position term, a 3x3 depth-wise convolution of the queries in place of a table
-        (an option of the released code). Positions stay inside the picture without its padding. Prefix tokens ask, and
-        answer as they are. Reading runs in fp32; its backward pass on a GPU adds in no fixed order.
+        size of the picture; so is the position term, either of two options of the released code in place of its table,
+        the second with ways counted in tokens. Positions stay inside the picture without its padding. Prefix tokens
+        ask, and answer as they are. Reading runs in fp32; its backward pass on a GPU adds in no fixed order.
     """
 
     def __init__(
@@ -58,6 +68,7 @@ class DeformableAttention(nn.Module):
         num_groups: int = 1,
         kernel_size: int = 5,
         offset_range: float | None = 2.0,
+        bias: PositionBias = "depthwise",
         qkv_bias: bool = True,
         proj_drop: float = 0.0,
     ) -> None:
@@ -71,6 +82,8 @@ class DeformableAttention(nn.Module):
             raise ValueError(f"kernel_size={kernel_size} must be odd and positive, so that a token is in the middle")
         if offset_range is not None and offset_range <= 0:
             raise ValueError(f"offset_range={offset_range} must be positive, or None for no bound")
+        if bias not in get_args(PositionBias):
+            raise ValueError(f"bias={bias!r} must be one of {get_args(PositionBias)}")
         self.num_heads, self.num_groups = num_heads, num_groups
         self.stride, self.offset_range = stride, offset_range
         group_dim = dim // num_groups
@@ -82,7 +95,14 @@ class DeformableAttention(nn.Module):
         self.act = nn.GELU()
         self.offset_proj = nn.Linear(group_dim, 2, bias=False)
         self.key_value = nn.Linear(dim, 2 * dim, bias=qkv_bias)
-        self.position = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.bias = bias
+        if bias == "depthwise":
+            self.position = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        else:
+            # Without a last bias, which a softmax over the points does not see.
+            self.pair_bias = nn.Sequential(
+                nn.Linear(2, BIAS_HIDDEN), nn.ReLU(), nn.Linear(BIAS_HIDDEN, num_heads // num_groups, bias=False)
+            )
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
@@ -112,6 +132,12 @@ class DeformableAttention(nn.Module):
 
         key, value = (split_heads(x, self.num_heads) for x in self.key_value(context).chunk(2, dim=-1))
         queries = split_heads(query, self.num_heads)
+        if self.bias == "log_position":
+            weights = F.pad(self._biases(points, grid), (num_prefix, 0, num_prefix, 0)).to(queries.dtype)
+            if hidden is not None:
+                weights = weights.masked_fill(hidden[:, None, None], torch.finfo(weights.dtype).min / 2)
+            mixed = merge_heads(F.scaled_dot_product_attention(queries, key, value, attn_mask=weights))
+            return self.proj_drop(self.proj(mixed))
         mixed = merge_heads(F.scaled_dot_product_attention(queries, key, value, attn_mask=visible(hidden)))
         place = F.pad(map_to_tokens(self.position(asking)), (0, 0, num_prefix, 0))
         return self.proj_drop(self.proj(mixed + place))
@@ -142,6 +168,16 @@ class DeformableAttention(nn.Module):
             last = torch.stack(extents(padding), dim=-1) - 1
         last = last.repeat_interleave(self.num_groups, dim=0)[:, None, None].to(offsets.dtype)
         return torch.minimum((start + offsets).clamp(min=0), last)
+
+    def _biases(self, points: Tensor, grid: Grid) -> Tensor:
+        """Return what is added to the logits of places and points ``(B G, H', W', 2)``, ``(B, h, H W, K)``."""
+        rows, columns = (torch.arange(side, device=points.device) for side in grid)
+        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1).to(points.dtype)
+        ways = places[:, None] - points.flatten(1, 2)[:, None]  # (B G, N, K, 2), in tokens
+        # A way of 7 tokens is 1, whatever the picture's size; near ways are told apart more finely than far ones.
+        logs = ways.sign() * torch.log2(1 + ways.abs()) / 3
+        biases = self.pair_bias(logs.to(self.query.weight.dtype))  # (B G, N, K, h / G)
+        return biases.unflatten(0, (-1, self.num_groups)).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
     def _read(self, fmap: Tensor, points: Tensor) -> Tensor:
         """Read a map ``(B, C, H, W)`` at points ``(B G, H', W', 2)`` bilinearly; returns ``(B, H' W', C)``."""

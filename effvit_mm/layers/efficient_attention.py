@@ -62,10 +62,24 @@ class EfficientAttention(nn.Module):
             ``(B, N, C)``.
         """
         query, key, value = (split_heads(x, self.num_heads) for x in self.qkv(tokens).chunk(3, dim=-1))
-        with torch.autocast(tokens.device.type, enabled=False):
-            query, key = at_least_fp32(query).softmax(dim=-1), at_least_fp32(key)
-            if padding_mask is not None:
-                key = key.masked_fill(padding_mask[:, None, :, None], -math.inf)
-            summary = key.softmax(dim=2).transpose(-2, -1) @ value.to(key.dtype)  # (B, h, d, d)
-            mixed = merge_heads(query @ summary).to(value.dtype)
-        return self.proj_drop(self.proj(mixed))
+        return self.proj_drop(self.proj(merge_heads(attend_through_summary(query, key, value, padding_mask))))
+
+
+def attend_through_summary(query: Tensor, key: Tensor, value: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+    """Compute ``softmax_d(Q) (softmax_N(K)^T V)`` in fp32 at least.
+
+    Args:
+        query: ``(B, h, N, d)``.
+        key: ``(B, h, N, d)``.
+        value: ``(B, h, N, d)``.
+        padding_mask: ``(B, N)``, True where a token is padding: the summary leaves it out.
+
+    Returns:
+        ``(B, h, N, d)``, in the dtype of ``value``.
+    """
+    with torch.autocast(value.device.type, enabled=False):
+        query, key = at_least_fp32(query).softmax(dim=-1), at_least_fp32(key)
+        if padding_mask is not None:
+            key = key.masked_fill(padding_mask[:, None, :, None], -math.inf)
+        summary = key.softmax(dim=2).transpose(-2, -1) @ value.to(key.dtype)  # (B, h, d, d)
+        return (query @ summary).to(value.dtype)

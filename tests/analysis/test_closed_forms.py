@@ -12,6 +12,8 @@ from effvit_mm.layers import (
     AgentAttention,
     AnchorAttention,
     ChannelGroupAttention,
+    ClassAttentionSelection,
+    ContextBridgeLayer,
     ConvolutionalProjectionAttention,
     CrossCovarianceAttention,
     DeformableAttention,
@@ -26,10 +28,15 @@ from effvit_mm.layers import (
     OverlappingMerging,
     PatchMerging,
     Pooling,
+    PredictedSelection,
+    QueryFusion,
     RelativePositionAttention,
     ReluLinearAttention,
     SelfAttention,
     SpatialReductionAttention,
+    TokenFuser,
+    TokenLearner,
+    TokensToToken,
     WindowAttention,
 )
 
@@ -88,6 +95,18 @@ TOKEN_LAYERS = {
         lambda: DeformableAttention(C, HEADS, stride=2, num_groups=3),
         2 * N * C**2 + 2 * 15 * C**2 + 2 * N * 15 * C + 9 * N * C + 15 * C * (5**2 + 2),
     ),
+    "deformable attention with a bias": (
+        lambda: DeformableAttention(C, HEADS, stride=2, num_groups=3, bias="log_position"),
+        2 * N * C**2 + 2 * 15 * C**2 + 2 * N * 15 * C + 15 * C * (5**2 + 2) + N * 15 * 32 * (2 * 3 + HEADS),
+    ),
+    "token learner": (
+        lambda: TokenLearner(C, num_tokens=M, bottleneck=7),
+        N * 7 * (C + M) + N * M * C,
+    ),
+    "predicted selection": (
+        lambda: PredictedSelection(C).eval(),
+        N * (C**2 + C**2 // 2 + C**2 // 8 + C // 2),
+    ),
     "agent attention": (
         lambda: AgentAttention(C, HEADS, agent_grid=(2, 3)),
         4 * N * C**2 + 4 * N * 6 * C + 9 * N * C,
@@ -104,6 +123,9 @@ MERGERS = {
     "patches": (lambda: PatchMerging(3, C, stride=4), 4**2 * 3 * C, 4),
     "deformable": (lambda: DeformableMerging(8, C, stride=2), 2**2 * 8 * C + 2 * 2**4 * 8, 2),
 }
+
+# Channels of a scale and of the one it asks, and the tokens of that.
+_RING = ((C, 16, 7), (16, C, N))
 
 # Millions of multiply-adds of the backbone alone at 224x224; LIT: Pan et al., AAAI 2022, table 1.
 BUDGETS = {
@@ -131,6 +153,41 @@ PUBLISHED = {
 def test_a_token_layer_costs_what_its_docstring_says(name):
     build, macs = TOKEN_LAYERS[name]
     assert count(build(), torch.randn(2, N, C), GRID).macs == 2 * macs
+
+
+def test_the_class_tokens_selection_costs_its_fused_token():
+    scores = torch.randn(2, HEADS, 1, 1 + N)
+    ledger = count(ClassAttentionSelection(C), torch.randn(2, 1 + N, C), GRID, num_prefix=1, scores=scores)
+    assert ledger.macs == 2 * N * C
+
+
+def test_a_token_fuser_costs_what_its_docstring_says():
+    ledger = count(TokenFuser(C, M, bottleneck=7), torch.randn(2, M, C), torch.randn(2, N, C))
+    assert ledger.macs == 2 * (M**2 * C + N * 7 * (C + M) + N * M * C)
+
+
+@pytest.mark.parametrize(("attention", "pairs"), [("efficient", 2 * N * 4 * 8**2), ("softmax", 2 * (4 * N) ** 2 * 8)])
+def test_tokens_to_token_costs_what_its_docstring_says(attention, pairs):
+    merger = TokensToToken(3, C, stride=4, token_dim=8, attention=attention)
+    layer = 4 * N * (3 * 27 * 8 + 3 * 8**2) + pairs
+    fmap = torch.randn(2, 3, GRID[0] * 4, GRID[1] * 4)
+    assert count(merger, fmap).macs == 2 * (layer + N * 9 * 8 * C)
+
+
+def test_a_context_bridge_layer_costs_what_its_docstring_says():
+    grids, multiples, ratios = [(6, 10), (3, 5)], (1, 2), (2, 1)
+    scales = [torch.randn(2, h * w * m, C) for (h, w), m in zip(grids, multiples, strict=True)]
+    tokens, keys = 60 + 15 * 2, 15 + 15 * 2
+    attention = 2 * tokens * C**2 + 2 * keys * C**2 + 2 * tokens * keys * C + 15 * C**2 * 2**2
+    mlps = 60 * (2 * 3 * C**2 + 9 * 3 * C) + 15 * (2 * 3 * (2 * C) ** 2 + 9 * 3 * 2 * C)
+    ledger = count(ContextBridgeLayer(C, multiples, ratios, mlp_ratio=3), scales, grids)
+    assert ledger.macs == 2 * (attention + mlps)
+
+
+def test_query_fusion_costs_what_its_docstring_says():
+    ledger = count(QueryFusion((C, 16)), [torch.randn(2, 1 + N, C), torch.randn(2, 1 + 7, 16)])
+    asks = [2 * own * other + 4 * other**2 + 2 * n * other**2 + 2 * (1 + n) * other for own, other, n in _RING]
+    assert ledger.macs == 2 * sum(asks)
 
 
 @pytest.mark.parametrize("name", sorted(MERGERS))

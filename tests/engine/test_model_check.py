@@ -44,6 +44,29 @@ def test_a_neck_for_more_levels_than_are_returned_is_told():
         check_model(model(backbone=dict(type="AnchorFormer", variant="t", out_indices=(2, 3))))
 
 
+BRIDGE = dict(type="ContextBridge", in_channels=[32, 64, 160, 256])
+
+
+def test_necks_one_behind_the_other_pass_if_each_fits():
+    check_model(model(neck=[BRIDGE, FPN]))
+
+
+def test_a_neck_behind_a_bridge_is_compared_with_the_backbone():
+    with pytest.raises(BadInputError, match=r"neck FPN expects .*2048.*set in_channels=\[32, 64, 160, 256\]"):
+        check_model(model(neck=[BRIDGE, {**FPN, "in_channels": [256, 512, 1024, 2048]}]))
+
+
+def test_heads_behind_a_bridge_are_compared_with_the_backbone():
+    head = dict(type="UPerHead", in_index=[0, 1, 2, 3], in_channels=[32, 64, 160, 255])
+    with pytest.raises(BadInputError, match=r"head UPerHead expects .*255"):
+        check_model(model(neck=BRIDGE, decode_head=head))
+
+
+def test_a_neck_that_is_no_dict_is_named():
+    with pytest.raises(BadInputError, match=r"model.neck is .*'FPN'.*or a list of such"):
+        check_model(model(neck=["FPN"]))
+
+
 def test_heads_without_a_neck_are_compared_at_their_own_levels():
     fits = dict(
         decode_head=dict(type="UPerHead", in_index=[0, 1, 2, 3], in_channels=[32, 64, 160, 256]),

@@ -80,6 +80,12 @@ LOOPS = {
             x, weights, GRID, 6, stride=3, num_groups=2, offset_range=2.0
         ),
     ),
+    "deformable with a bias": (
+        lambda: built(layers.DeformableAttention, C, 6, stride=3, num_groups=2, bias="log_position"),
+        lambda x, weights: reference.deformable_attention(
+            x, weights, GRID, 6, stride=3, num_groups=2, offset_range=2.0, log_position=True
+        ),
+    ),
     "enhanced mix mlp": (
         lambda: built(layers.EnhancedMixMlp, C, 36),
         lambda x, weights: reference.enhanced_mix_mlp(x, weights, GRID),
@@ -261,6 +267,7 @@ def test_a_mixer_permutes_with_its_tokens_exactly_where_the_taxonomy_says_it_nee
         (layers.DeformableAttention, {"stride": 0}, "stride=0"),
         (layers.DeformableAttention, {"kernel_size": 4}, "kernel_size=4"),
         (layers.DeformableAttention, {"offset_range": 0.0}, "offset_range=0.0"),
+        (layers.DeformableAttention, {"bias": "table"}, "bias='table'"),
         (layers.AgentAttention, {"agent_grid": (0, 7)}, r"agent_grid=\(0, 7\)"),
         (layers.EfficientAttention, {"num_heads": 5}, "num_heads=5 must divide dim=24"),
     ],

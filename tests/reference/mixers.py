@@ -118,14 +118,22 @@ def convolutional_projection(tokens: Tensor, weights: Weights, grid: tuple, num_
 
 @torch.no_grad()
 def deformable_attention(
-    tokens: Tensor, weights: Weights, grid: tuple, num_heads: int, *, stride: int, num_groups: int, offset_range: float
+    tokens: Tensor,
+    weights: Weights,
+    grid: tuple,
+    num_heads: int,
+    *,
+    stride: int,
+    num_groups: int,
+    offset_range: float,
+    log_position: bool = False,
 ) -> Tensor:
     query = linear(weights, "query", tokens)
-    sampled = []
+    sampled, biases = [], []
     groups = zip(query.chunk(num_groups, dim=-1), tokens.chunk(num_groups, dim=-1), strict=True)
     for asking, holding in groups:
         fmap = depthwise(asking.unflatten(0, grid), weights["offset_conv.weight"], stride) + weights["offset_conv.bias"]
-        read = []
+        read, points = [], []
         for i, row in enumerate(fmap):
             for j, place in enumerate(row):
                 hidden = torch.nn.functional.gelu(layer_norm(weights, "offset_norm", place, 1e-5))
@@ -133,12 +141,35 @@ def deformable_attention(
                 y = min(max(i * stride + (stride - 1) / 2 + float(offset[0]), 0), grid[0] - 1)
                 x = min(max(j * stride + (stride - 1) / 2 + float(offset[1]), 0), grid[1] - 1)
                 read.append(bilinear(holding.unflatten(0, grid), y, x))
+                points.append((y, x))
         sampled.append(torch.stack(read))
+        if log_position:
+            biases.append(pair_biases(weights, grid, points))  # (N, K, h / G)
     key, value = linear(weights, "key_value", torch.cat(sampled, dim=-1)).chunk(2, dim=-1)
     parts = by_head(num_heads, query, key, value)
+    if log_position:
+        heads = []
+        for (q, k, v), bias in zip(parts, torch.cat(biases, dim=-1).permute(2, 0, 1), strict=True):
+            scores = [k @ one * q.shape[-1] ** -0.5 + added for one, added in zip(q, bias, strict=True)]
+            heads.append(torch.stack([softmax(row) @ v for row in scores]))
+        return linear(weights, "proj", torch.cat(heads, dim=-1))
     mixed = torch.cat([attend(*part, part[0].shape[-1] ** -0.5) for part in parts], dim=-1)
     place = depthwise(query.unflatten(0, grid), weights["position.weight"]).flatten(0, 1) + weights["position.bias"]
     return linear(weights, "proj", mixed + place)
+
+
+def pair_biases(weights: Weights, grid: tuple, points: list) -> Tensor:
+    """What each place of a grid adds to its logit of each point, by the logarithm of the way, (N, K, heads)."""
+    rows = []
+    for i in range(grid[0]):
+        for j in range(grid[1]):
+            row = []
+            for y, x in points:
+                way = [math.copysign(math.log2(1 + abs(step)), step) / 3 for step in (i - y, j - x)]
+                hidden = linear(weights, "pair_bias.0", torch.tensor(way, dtype=torch.float64)).clamp(min=0)
+                row.append(linear(weights, "pair_bias.2", hidden))
+            rows.append(torch.stack(row))
+    return torch.stack(rows)
 
 
 def bilinear(fmap: Tensor, y: float, x: float) -> Tensor:
