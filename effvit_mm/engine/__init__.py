@@ -1,7 +1,14 @@
 """What surrounds a run: configs made ready, checks before anything is built, hooks that report."""
 
 from effvit_mm.engine.checkpoint_hook import KeepingCheckpointHook
+from effvit_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from effvit_mm.engine.report import RunReportHook
 from effvit_mm.engine.selector_hook import KeepAnnealingHook, SelectorLossHook
 
-__all__ = ["KeepAnnealingHook", "KeepingCheckpointHook", "RunReportHook", "SelectorLossHook"]
+__all__ = [
+    "KeepAnnealingHook",
+    "KeepingCheckpointHook",
+    "LayerDecayOptimWrapperConstructor",
+    "RunReportHook",
+    "SelectorLossHook",
+]
