@@ -99,7 +99,7 @@ def test_mmpretrains_constructor_gives_a_classifier_the_same_rates():
         ({"optim_wrapper.constructor": None}, rf"layer_decay_rate is read by no constructor but {NAME}"),
         ({"optim_wrapper.paramwise_cfg.layer_decay_rate": 1.5}, "layer_decay_rate is 1.5, expected a number above 0"),
         ({"optim_wrapper.paramwise_cfg.layer_decay_rate": None}, "layer_decay_rate is None, expected a number above 0"),
-        ({"param_scheduler": dict(type="OneCycleLR", eta_max=1.0, total_steps=3)}, "same eta_max and so undoes"),
+        ({"param_scheduler": [dict(type="OneCycleLR", eta_max=1.0, total_steps=3)]}, "same eta_max and so undoes"),
     ],
 )
 def test_a_switch_that_would_do_nothing_is_refused_before_the_run(options, message):
@@ -119,9 +119,7 @@ def test_the_toy_overlay_with_its_single_cycle_is_refused(tmp_path, monkeypatch)
 
 
 def test_a_model_without_depths_is_told():
-    with pytest.raises(
-        BadInputError, match="Detector has the backbone Conv2d without it; take a backbone"
-    ):
+    with pytest.raises(BadInputError, match="Detector has the backbone Conv2d without it; take a backbone"):
         groups_by_name(Detector(nn.Conv2d(3, 4, 1)), wrapper_of())
     with pytest.raises(BadInputError, match="Linear has no backbone"):
         groups_by_name(nn.Linear(3, 4), wrapper_of())

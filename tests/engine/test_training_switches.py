@@ -153,6 +153,8 @@ def test_the_page_has_a_row_for_every_switch():
     assert "default_hooks.ema.type" in keys
 
 
+# Said by mmseg's losses, whatever they are given.
+@pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore`` is False:UserWarning")
 @pytest.mark.parametrize("command", re.findall(r"^python tools/train.py .*", PAGE, flags=re.M))
 def test_a_command_of_the_page_passes_the_checks(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
