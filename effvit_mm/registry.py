@@ -8,7 +8,16 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS, VISUALIZERS, Registry
+from mmengine.registry import (
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    TRANSFORMS,
+    VISUALIZERS,
+    Registry,
+)
 from torch import nn
 
 __all__ = [
@@ -18,6 +27,7 @@ __all__ = [
     "METRICS",
     "MLPS",
     "MODELS",
+    "OPTIM_WRAPPER_CONSTRUCTORS",
     "TOKEN_MERGERS",
     "TOKEN_MIXERS",
     "TOKEN_REDUCERS",

@@ -79,6 +79,36 @@ class DenseBackbone(BaseModule, ABC):
     def frozen_modules(self) -> list[nn.Module]:
         """Return the modules that ``frozen_stages`` takes out of training."""
 
+    @abstractmethod
+    def num_blocks(self) -> int:
+        """Return how many blocks a picture passes."""
+
+    @abstractmethod
+    def block_depth(self, names: Sequence[str]) -> int | None:
+        """Return the depth of a parameter, given as the parts of its name: 0 in the stem, i + 1 in or before block i.
+
+        None for what lies behind the blocks.
+        """
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Return how deep a parameter lies and how many depths there are, as layer-wise learning rates ask for it.
+
+        The stem has depth 0 and block i, counted through the stages, depth i + 1; what stands in front of a later
+        stage's blocks (merging, positions, prefix tokens) is as deep as the first of them. The last depth holds what no
+        pre-trained block reads: output norms, a simple pyramid, token selectors, and everything outside the backbone.
+
+        Args:
+            param_name: Name of the parameter in the model.
+            prefix: What names of the backbone's parameters begin with in the model, such as ``'backbone.'``.
+
+        Returns:
+            The depth, from 0 to the second value less 1.
+        """
+        num_depths = self.num_blocks() + 2
+        inside = param_name.startswith(prefix)
+        depth = self.block_depth(param_name.removeprefix(prefix).split(".")) if inside else None
+        return num_depths - 1 if depth is None else depth, num_depths
+
     def init_weights(self) -> None:
         """Draw every weight anew, then apply ``init_cfg`` (MMEngine calls this once before training)."""
         initialize_weights(self)

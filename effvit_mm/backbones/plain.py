@@ -256,6 +256,16 @@ class Plain(DenseBackbone):
         num_blocks = math.ceil(self.depth * self.frozen_stages / self.num_stages)
         return [*stem, *self.blocks[:num_blocks], *(norm for tap, norm in self.norms.items() if int(tap) < num_blocks)]
 
+    def num_blocks(self) -> int:
+        """Return how many blocks are built."""
+        return len(self.blocks)
+
+    def block_depth(self, names: Sequence[str]) -> int | None:
+        """Return the depth of a parameter; None for the norms of taps, the pyramid and what a family adds."""
+        if names[0] == "blocks":
+            return int(names[1]) + 1
+        return 0 if names[0] in ("patch_embed", "prefix", "positions") else None
+
     def _tap_of(self, level: int) -> int:
         """Return the block whose tokens become the map of a level."""
         return self.taps[0] if len(self.taps) == 1 else self.taps[level]

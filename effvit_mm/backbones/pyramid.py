@@ -221,6 +221,20 @@ class Pyramid(DenseBackbone):
         frozen = max(self.frozen_stages, 0)
         return [*self.stages[:frozen], *(norm for i, norm in self.norms.items() if int(i) < frozen)]
 
+    def num_blocks(self) -> int:
+        """Return how many blocks the stages that are built have together."""
+        return sum(len(cast(Stage, stage).blocks) for stage in self.stages)
+
+    def block_depth(self, names: Sequence[str]) -> int | None:
+        """Return the depth of a parameter; None for an output norm."""
+        if names[0] != "stages":
+            return None
+        stage = int(names[1])
+        before = sum(len(cast(Stage, self.stages[i]).blocks) for i in range(stage))
+        if names[2] == "blocks":
+            return before + int(names[3]) + 1
+        return before + 1 if stage else 0
+
     def _output(self, level: int, tokens: Tensor, grid: Grid) -> Tensor:
         if str(level) in self.norms:
             tokens = self.norms[str(level)](tokens)

@@ -31,7 +31,7 @@ default_cfgs: dict[str, Any] = {}
 
 _UNUSED_BY_FEATURES = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "num_classes", "drop_rate", "in_chans")
 # What the recipes of configs/imagenet spare from weight decay beside what has one dimension.
-_WITHOUT_DECAY = ("bias_table", "anchors", "log_temperature", "prefix.tokens")
+_WITHOUT_DECAY = ("bias_table", "anchors", "temperature", "prefix.tokens")
 
 
 class TimmClassifier(Classifier):
@@ -113,6 +113,15 @@ class TimmClassifier(Classifier):
     def no_weight_decay(self) -> set[str]:
         """Return the names that weight decay spares beside those of one dimension."""
         return {name for name, _ in self.named_parameters() if name.endswith(_WITHOUT_DECAY)}
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Return a function from a parameter's name to its depth, by which timm groups parameters (``--layer-decay``).
+
+        Args:
+            coarse: Not used: there is one way to group.
+        """
+        backbone: Any = self.backbone
+        return lambda name: backbone.get_layer_depth(name, "backbone.")[0]
 
     def _pool(self, asked: str | None) -> Pool:
         if asked not in (None, "", self.own_pool):

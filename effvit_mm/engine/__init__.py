@@ -2,7 +2,15 @@
 
 from effvit_mm.engine.auxiliary_loss_hook import AuxiliaryLossHook
 from effvit_mm.engine.checkpoint_hook import KeepingCheckpointHook
+from effvit_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from effvit_mm.engine.report import RunReportHook
 from effvit_mm.engine.selector_hook import KeepAnnealingHook, SelectorLossHook
 
-__all__ = ["AuxiliaryLossHook", "KeepAnnealingHook", "KeepingCheckpointHook", "RunReportHook", "SelectorLossHook"]
+__all__ = [
+    "AuxiliaryLossHook",
+    "KeepAnnealingHook",
+    "KeepingCheckpointHook",
+    "LayerDecayOptimWrapperConstructor",
+    "RunReportHook",
+    "SelectorLossHook",
+]

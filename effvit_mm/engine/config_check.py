@@ -17,6 +17,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import FlexibleRunner, Runner
 
 from effvit_mm.engine.argument_check import check_arguments
+from effvit_mm.engine.layer_decay import check_layer_decay
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
 
@@ -56,6 +57,8 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     for section in (*sections, *(name for split in splits for name in NEEDED[split])):
         _check_values(section, cfg.get(section))
     check_arguments(cfg, splits)
+    if "train" in splits:
+        check_layer_decay(cfg)
 
 
 def check_shapes(cfg: Config) -> None:

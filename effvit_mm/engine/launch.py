@@ -64,6 +64,7 @@ def train(
     """
     if amp:
         require_accelerator()
+        options = enable_amp(options)
     cfg = load_config(
         config_file,
         work_dir=work_dir,
@@ -74,8 +75,6 @@ def train(
     )
     make_loading_safe()
     cfg.launcher = launcher
-    if amp:
-        enable_amp(cfg)
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
     if resume:

@@ -85,10 +85,12 @@ def require_accelerator() -> None:
         raise BadInputError("--amp needs an accelerator and this machine has none; leave --amp out to train in fp32")
 
 
-def enable_amp(cfg: Config) -> None:
-    """Train with mixed precision through MMEngine's ``AmpOptimWrapper``."""
-    cfg.optim_wrapper.type = "AmpOptimWrapper"
-    cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+def enable_amp(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a command line's values behind the one for mixed precision, MMEngine's ``AmpOptimWrapper``.
+
+    So values that this wrapper alone takes (``optim_wrapper.dtype``) are checked against it.
+    """
+    return {"optim_wrapper.type": "AmpOptimWrapper", **(options or {})}
 
 
 def has_accelerator() -> bool:

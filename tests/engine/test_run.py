@@ -5,6 +5,7 @@ import torch
 from cases import ROOT
 from mmengine.config import Config
 
+from effvit_mm.engine.config_check import check_config
 from effvit_mm.engine.run import (
     enable_amp,
     enable_auto_scale_lr,
@@ -67,10 +68,12 @@ def test_amp_without_an_accelerator_says_so(monkeypatch):
         require_accelerator()
 
 
-def test_amp_takes_mmengines_wrapper():
-    cfg = Config(dict(optim_wrapper=dict(type="OptimWrapper")))
-    enable_amp(cfg)
-    assert cfg.optim_wrapper == dict(type="AmpOptimWrapper", loss_scale="dynamic")
+@pytest.mark.parametrize("options", [None, {"optim_wrapper.dtype": "bfloat16"}])
+def test_amp_takes_mmengines_wrapper_and_what_that_alone_takes(options):
+    cfg = load_config(MASKRCNN, options=enable_amp(options))
+    assert cfg.optim_wrapper.type == "AmpOptimWrapper"
+    assert cfg.optim_wrapper.optimizer.type == "AdamW"
+    check_config(cfg, ("train",))
 
 
 def test_the_learning_rate_is_scaled_only_where_its_batch_is_known():
