@@ -20,10 +20,12 @@ from pathlib import Path
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
 from effvit_mm.data_tool import imagenet, nyu
+from effvit_mm.data_tool.benchmarks import DEFAULT_ROOTS
 from effvit_mm.data_tool.check import check_data_set
 from effvit_mm.data_tool.opening import Opening
+from effvit_mm.data_tool.part import FORMATS
 from effvit_mm.data_tool.presentation import as_json, show
-from effvit_mm.data_tool.targets import DEFAULT_ROOTS, FORMATS, find_targets
+from effvit_mm.data_tool.targets import find_targets
 from effvit_mm.datasets.toy_export import ensure_toy_scenes
 from effvit_mm.errors import BadInputError, MendableError
 

@@ -9,8 +9,8 @@ from effvit_mm.data_tool.findings import Cell, Findings, Report
 from effvit_mm.data_tool.folders import compare_classes, inspect_folders
 from effvit_mm.data_tool.masks import inspect_masks
 from effvit_mm.data_tool.opening import Opening
+from effvit_mm.data_tool.part import Target
 from effvit_mm.data_tool.sheet import write_sheet
-from effvit_mm.data_tool.targets import Target
 
 INSPECTORS = {"coco": inspect_coco, "masks": inspect_masks, "depth": inspect_depth, "folders": inspect_folders}
 

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
-from effvit_mm.data_tool.targets import Part
+from effvit_mm.data_tool.part import Part
 from effvit_mm.engine.coco_check import is_trained_on, mask_problem, read_coco
 from effvit_mm.engine.data_check import path_in, pictures_of
 from effvit_mm.engine.drawing import draw_sample

@@ -12,7 +12,7 @@ from PIL import Image
 
 from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
-from effvit_mm.data_tool.targets import Part
+from effvit_mm.data_tool.part import Part
 from effvit_mm.depth.drawing import draw_depth
 from effvit_mm.depth.files import read_depth
 from effvit_mm.engine.picture_check import picture_problem

@@ -10,7 +10,7 @@ from PIL import Image
 
 from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
-from effvit_mm.data_tool.targets import Part
+from effvit_mm.data_tool.part import Part
 from effvit_mm.engine.picture_check import picture_problem
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".webp")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
-from effvit_mm.data_tool.targets import Part
+from effvit_mm.data_tool.part import Part
 from effvit_mm.engine.picture_check import picture_problem
 from effvit_mm.engine.segmentation_check import Mask, build_dataset, read_mask, say_values
 from effvit_mm.engine.segmentation_drawing import IGNORED_COLOUR, paint

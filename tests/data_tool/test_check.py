@@ -8,7 +8,8 @@ from tiny_masks import mask_path, picture_path, write_masks
 
 from effvit_mm.data_tool.check import check_data_set
 from effvit_mm.data_tool.opening import Opening
-from effvit_mm.data_tool.targets import Part, Target, find_targets
+from effvit_mm.data_tool.part import Part, Target
+from effvit_mm.data_tool.targets import find_targets
 from effvit_mm.depth import write_depth
 from effvit_mm.errors import BadInputError
 
