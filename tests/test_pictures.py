@@ -26,7 +26,7 @@ def test_a_folder_without_pictures_is_named(tmp_path):
         list_pictures(tmp_path, named="--images")
     with pytest.raises(BadInputError, match="nowhere does not exist"):
         list_pictures(tmp_path / "nowhere")
-    with pytest.raises(BadInputError, match="a.png is no folder"):
+    with pytest.raises(BadInputError, match=r"a\.png is no folder"):
         list_pictures(write(tmp_path / "a.png"))
 
 

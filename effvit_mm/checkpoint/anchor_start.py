@@ -1,8 +1,8 @@
 """Anchors for a network that starts from DeiT's weights: representatives of the keys that pictures give.
 
-The paper derives its anchors as the representatives of the keys that lose least, and then learns them (Shan et al., arXiv
-2505.16463). Learning from its random ones starts where all coincide and no gradient tells them apart. Here they start as
-k-means centers, at a scale at which tokens choose.
+The paper derives its anchors as the representatives of the keys that lose least, and then learns them (Shan et al.,
+arXiv 2505.16463). Learning from its random ones starts where all coincide and no gradient tells them apart. Here they
+start as k-means centers, at a scale at which tokens choose.
 """
 
 import warnings

@@ -1,7 +1,7 @@
 """DeiT's weights under the names of AnchorFormer's columnar form: what the two share, and what is folded into it.
 
-Anchor attention has no queries. Its keys and values are DeiT's. The bias of the values goes into that of the projection,
-exactly: the walk's rows sum to 1, so that what is added to every value is added to every result.
+Anchor attention has no queries. Its keys and values are DeiT's. The bias of the values goes into that of the
+projection, exactly: the walk's rows sum to 1, so that what is added to every value is added to every result.
 """
 
 from collections.abc import Mapping

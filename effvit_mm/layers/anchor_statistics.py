@@ -1,7 +1,7 @@
 """What the assignments of an anchor layer say of it: how sure tokens are, how far anchors differ, how many count.
 
-All are of the walk ``S = A diag(1 / degrees) A^T`` (Shan et al., arXiv 2505.16463), and none forms it. Where all anchors
-coincide, S averages all tokens; it is a stationary point of training.
+All are of the walk ``S = A diag(1 / degrees) A^T`` (Shan et al., arXiv 2505.16463), and none forms it. Where all
+anchors coincide, S averages all tokens; it is a stationary point of training.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""DeiT's weights start a network of anchors: what is shared is exact, anchors come from pictures, all is accounted for."""
+"""DeiT's weights start a network of anchors: what is shared is exact, and every row is accounted for."""
 
 import numpy as np
 import pytest
@@ -119,7 +119,7 @@ def test_centering_gives_keys_mean_0_and_leaves_what_a_layer_does_with_values(de
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     block = network.blocks[0]
-    tokens, grid = network.embed(x)
+    tokens, _ = network.embed(x)
     walk = torch.rand(3, 2 + 20, 3, 5, dtype=torch.float64)
     walk /= walk.sum(-1, keepdim=True)
 
@@ -285,13 +285,13 @@ def test_what_does_not_fit_is_refused_by_name(deit, images, leaf, value, message
 def test_weights_without_values_are_refused(images):
     with torch.device("meta"):
         source = timm.create_model("deit_tiny_patch16_224").state_dict()
-    with pytest.raises(BadInputError, match="holds no values for .* save it anew"):
+    with pytest.raises(BadInputError, match=r"holds no values for .* save it anew"):
         convert_state_dict(source, "anchor_deit_t", anchors=start(images))
 
 
 def test_keys_too_few_for_the_anchors_are_refused():
     network = AnchorDeiT(dim=24, depth=1, num_heads=3, mlp_ratio=2, pretrain_img_size=32, num_anchors=50)
-    with pytest.raises(BadInputError, match="block 0: its pictures give .* different keys for 50 anchors"):
+    with pytest.raises(BadInputError, match=r"block 0: its pictures give .* different keys for 50 anchors"):
         start_anchors(network, torch.zeros(1, 3, 32, 32))
 
 
