@@ -101,6 +101,7 @@ def test_nothing_stands_on_the_model_between_intervals_nor_after_the_run():
     counts = []
     iterations(hook, runner, 4, step=lambda: counts.append(hooks_on(network)))
     assert counts == [0, 4, 0, 4]
+    assert hooks_on(network) == 0
     hook.before_train_iter(SimpleNamespace(**{**vars(runner), "iter": 1}), 1)
     hook.after_train(runner)
     assert hooks_on(network) == 0
