@@ -7,6 +7,7 @@ import numpy as np
 import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 from torch import Tensor, nn
 
@@ -22,8 +23,8 @@ SIZE = 448  # pixels of the shorter side
 NUM_LAYERS = 4
 MULTIPLE = 32  # a side is one of it, so that no network pads
 PANEL = 2.2  # inches
-# An even map stays visibly even: its color is that of 1 on a scale that reaches at least so far.
-LEAST_SCALE = 4.0
+# The same in every figure, so that figures compare; an even map has the color of 1.
+BRIGHTEST = 4.0
 MAX_LIKENESS = 0.9  # cosine between two maps that are both drawn
 
 
@@ -108,7 +109,10 @@ def _resized(picture: Image.Image, size: int) -> Image.Image:
 def _figure(picture: np.ndarray, maps: Mapping[str, AnchorMaps], num_anchors: int) -> Figure:
     height, width = picture.shape[:2]
     columns = 1 + num_anchors
-    figure = Figure(figsize=(PANEL * width / height * columns + 0.8, (PANEL + 0.45) * len(maps)), layout="constrained")
+    figure = Figure(
+        figsize=(PANEL * width / height * columns + 0.8, (PANEL + 0.45) * len(maps)),
+        layout=ConstrainedLayoutEngine(h_pad=0.12),
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(maps), columns, squeeze=False)
     # Pale, so that what is dark is the map's.
@@ -123,15 +127,14 @@ def _figure(picture: np.ndarray, maps: Mapping[str, AnchorMaps], num_anchors: in
             (head, anchor, _enlarged(of_layer, head, anchor, (height, width)))
             for head, anchor in strongest(of_layer, num_anchors)
         ]
-        scale = max(LEAST_SCALE, *(float(np.quantile(weights, 0.995)) for _, _, weights in shown))
         for axis, (head, anchor, weights) in zip(row[1:], shown, strict=False):
             axis.imshow(pale, cmap="gray", vmin=0, vmax=1)
-            image = axis.imshow(weights, cmap="viridis", alpha=0.75, vmin=0, vmax=scale)
+            image = axis.imshow(weights, cmap="viridis", alpha=0.75, vmin=0, vmax=BRIGHTEST)
             share = float(of_layer.shares[head, anchor])
             axis.set_title(f"head {head}, anchor {anchor}\n{share:.0%} of the tokens", fontsize=8)
         if len(shown) < num_anchors:
             row[1 + len(shown)].text(0, 0.5, "the other anchors\nhave maps like these", fontsize=8, va="center")
-        bar = figure.colorbar(image, ax=row[-1], fraction=0.05)
+        bar = figure.colorbar(image, ax=row[-1], fraction=0.05, extend="max")
         bar.set_label("weight over an average's", fontsize=7)
         bar.ax.tick_params(labelsize=7)
     return figure
