@@ -26,6 +26,7 @@ class AnchorDeiT(Plain):
         mode: Form of the operator, see :class:`~effvit_mm.layers.AnchorAttention`.
         shared_anchors: Whether the heads of a layer share its anchors.
         local: Local branch of the operator.
+        qkv_bias: Whether keys and values have a bias; weights that started from DeiT's may keep its keys'.
         **plain: Everything else that :class:`Plain` takes, except ``mixers``.
 
     Shape:
@@ -60,9 +61,17 @@ class AnchorDeiT(Plain):
         mode: AnchorMode = "paper",
         shared_anchors: bool = True,
         local: AnchorLocal = "none",
+        qkv_bias: bool = False,
         **plain: Unpack[PlainOptions],
     ) -> None:
-        mixer = dict(type="anchor", num_anchors=num_anchors, mode=mode, shared_anchors=shared_anchors, local=local)
+        mixer = dict(
+            type="anchor",
+            num_anchors=num_anchors,
+            mode=mode,
+            shared_anchors=shared_anchors,
+            local=local,
+            qkv_bias=qkv_bias,
+        )
         super().__init__(variant=variant, mixers=mixer, **plain)
 
     def reset_parameters(self) -> None:

@@ -1,5 +1,6 @@
 """Weights in and out: loading runs no code, whoever wrote the file."""
 
+from effvit_mm.checkpoint.anchor_start import AnchorFacts, AnchorStart, start_anchors
 from effvit_mm.checkpoint.convert import (
     ConversionError,
     ConversionReport,
@@ -12,6 +13,8 @@ from effvit_mm.checkpoint.safe_load import UnsafeCheckpointError, load_safely, m
 from effvit_mm.checkpoint.whole_file import written_whole
 
 __all__ = [
+    "AnchorFacts",
+    "AnchorStart",
     "ConversionError",
     "ConversionReport",
     "ConvertedWeights",
@@ -23,6 +26,7 @@ __all__ = [
     "load_whole",
     "make_loading_safe",
     "read_weights",
+    "start_anchors",
     "weights_of",
     "written_whole",
 ]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from effvit_mm.backbones import create_backbone, create_classifier
 from effvit_mm.backbones.initialization import initialize_weights
 from effvit_mm.checkpoint.anchor_deit_keys import rename_anchor_deit
+from effvit_mm.checkpoint.anchor_start import AnchorStart
+from effvit_mm.checkpoint.anchor_start_keys import with_anchors
 from effvit_mm.checkpoint.deit_keys import rename_deit
 from effvit_mm.checkpoint.key_map import KeyMap, Renamed
 from effvit_mm.checkpoint.lit_keys import rename_lit
@@ -50,7 +52,8 @@ class ConversionReport:
 
     Attributes:
         matched: Names of the source, by ours, that fit.
-        dropped: Why a name of the source has no place in the network, what is no tensor included.
+        dropped: Why a name of the source, or some of its rows, has no place in the network, what is no tensor included.
+        made: By our name, what a weight was made from that the source lacks: anchors, a second token.
         fresh: Our names that the source lacks and that start as in a new network: norms and resampling of dense maps.
         missing: Our names that the source should have and does not.
         unexpected: What the source has and the format does not know, or has in another shape, of another kind or with
@@ -59,6 +62,7 @@ class ConversionReport:
 
     matched: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: dict[str, str] = field(default_factory=dict)
@@ -91,7 +95,9 @@ class ConvertedWeights(OrderedDict[str, Tensor]):
     report: ConversionReport
 
 
-def convert_state_dict(state_dict: Mapping[str, Any], name: str, task: Task = "classifier") -> ConvertedWeights:
+def convert_state_dict(
+    state_dict: Mapping[str, Any], name: str, task: Task = "classifier", *, anchors: AnchorStart | None = None
+) -> ConvertedWeights:
     """Turn released weights into those of :func:`create_classifier` or :func:`create_backbone`.
 
     Args:
@@ -100,6 +106,7 @@ def convert_state_dict(state_dict: Mapping[str, Any], name: str, task: Task = "c
         name: One of :func:`effvit_mm.list_backbones` whose family has released weights, such as ``'lit_s'``.
         task: ``'classifier'``, with the head; or ``'backbone'``, for dense prediction: what stands on its outputs
             (norms, a simple pyramid) and the source lacks is added fresh, the same in each run, and reported.
+        anchors: For DeiT's weights to a network ``anchor_deit_*``: how its anchors are found.
 
     Returns:
         The weights, in the network's precision; ``create_classifier(name, **weights.overrides)`` takes them, strictly.
@@ -107,7 +114,7 @@ def convert_state_dict(state_dict: Mapping[str, Any], name: str, task: Task = "c
     Raises:
         ConversionError: If a name is missing or unexpected, a shape differs, or a value is no finite number.
         BadInputError: If ``name`` or ``task`` is unknown, the file holds no weights, or some that no network of this
-            name can have.
+            name can have; if ``anchors`` is missing or out of place, or its pictures cannot be used.
     """
     if task not in ("classifier", "backbone"):
         raise BadInputError(f"task={task!r} must be 'classifier' or 'backbone'")
@@ -116,8 +123,9 @@ def convert_state_dict(state_dict: Mapping[str, Any], name: str, task: Task = "c
     source = released.tensors
     dense = any(key.startswith("backbone.") for key in source)
     inside = {key.removeprefix("backbone."): value for key, value in source.items() if key.startswith("backbone.")}
+    key_map = with_anchors(key_map, inside if dense else source, name, anchors)
     renamed = key_map(inside if dense else source, variant, task)
-    report = ConversionReport(dropped=dict(renamed.dropped), unexpected=dict(renamed.unexpected))
+    report = ConversionReport(dict(), dict(renamed.dropped), dict(renamed.made), unexpected=dict(renamed.unexpected))
     if dense:
         report.dropped.update({key: "not the backbone's" for key in source if not key.startswith("backbone.")})
     weights = _fit(renamed, _network(name, task, renamed.overrides), task, report)
@@ -125,10 +133,16 @@ def convert_state_dict(state_dict: Mapping[str, Any], name: str, task: Task = "c
     if not report.fits:
         raise ConversionError(_refusal(name, task, report), report)
     weights.overrides, weights.report = renamed.overrides, report
+    if anchors is not None:
+        made = anchors.apply(_network(name, task, renamed.overrides), weights)
+        report.made.update(made)
+        report.matched = {ours: theirs for ours, theirs in report.matched.items() if not ours.endswith(".anchors")}
     return weights
 
 
-def convert_file(source: str | Path, name: str, task: Task = "classifier") -> ConvertedWeights:
+def convert_file(
+    source: str | Path, name: str, task: Task = "classifier", *, anchors: AnchorStart | None = None
+) -> ConvertedWeights:
     """Convert a file; as :func:`convert_state_dict`. Nothing the file brings along is run.
 
     Raises:
@@ -140,7 +154,7 @@ def convert_file(source: str | Path, name: str, task: Task = "classifier") -> Co
         raise BadInputError(f"{source} does not exist or is no file; give the path of a released .pth or .safetensors")
     # The official training codes store their options beside the weights: plain values in these two containers.
     torch.serialization.add_safe_globals([argparse.Namespace, _YacsNode])
-    weights = convert_state_dict(load_safely(source), name, task)
+    weights = convert_state_dict(load_safely(source), name, task, anchors=anchors)
     if empty := [theirs for ours, theirs in weights.report.matched.items() if weights[ours].is_meta]:
         raise BadInputError(f"{source} holds no values for {shown(empty[0])} (it is on the meta device); save it anew")
     weights.source = source

@@ -16,12 +16,14 @@ class Renamed:
         dropped: By name in the source, why it has no place.
         unexpected: By name in the source, what is odd about it.
         overrides: Constructor arguments that the weights need beside the variant.
+        made: By our name, what a weight was made from that the source lacks.
     """
 
     weights: dict[str, tuple[str, Tensor]] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
     unexpected: dict[str, str] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
 
 
 KeyMap = Callable[[Mapping[str, Tensor], str, str], Renamed]

@@ -29,8 +29,11 @@ def print_report(report: ConversionReport, console: Console | None = None) -> No
     parts = ("matched", "dropped", "fresh", "missing", "unexpected")
     for part in parts:
         summary.add_row(part, str(len(getattr(report, part))))
+    if report.made:
+        summary.add_row("made", str(len(report.made)))
     console.print(summary)
     _print_names(console, "dropped, and why", report.dropped)
+    _print_names(console, "made, and from what", report.made)
     _print_names(console, "fresh (start as in a new network)", dict.fromkeys(report.fresh, "train them"))
     _print_names(console, "missing", dict.fromkeys(report.missing, "not in the source"))
     _print_names(console, "unexpected", report.unexpected)

@@ -1,5 +1,6 @@
 """What surrounds a run: configs made ready, checks before anything is built, hooks that report."""
 
+from effvit_mm.engine.anchor_health_hook import AnchorHealthHook
 from effvit_mm.engine.auxiliary_loss_hook import AuxiliaryLossHook
 from effvit_mm.engine.checkpoint_hook import KeepingCheckpointHook
 from effvit_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
@@ -7,6 +8,7 @@ from effvit_mm.engine.report import RunReportHook
 from effvit_mm.engine.selector_hook import KeepAnnealingHook, SelectorLossHook
 
 __all__ = [
+    "AnchorHealthHook",
     "AuxiliaryLossHook",
     "KeepAnnealingHook",
     "KeepingCheckpointHook",

@@ -201,7 +201,7 @@ def test_what_does_not_fit_is_refused_by_name(change, message):
 
 
 def test_dense_attention_does_not_pass_for_anchors():
-    with pytest.raises(ConversionError, match=r"lacks backbone.blocks.0.mixer.anchors"):
+    with pytest.raises(BadInputError, match=r"weights of DeiT, which have no anchors for anchor_deit_t"):
         convert_state_dict(timm.create_model(TIMM["t"]).state_dict(), "anchor_deit_t")
 
 
