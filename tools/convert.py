@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     start.add_argument("--images", type=Path, metavar="DIR", help="folder of some hundred pictures")
     start.add_argument("--num-images", type=int, default=256, help="how many of them at most (default: 256)")
     start.add_argument("--num-anchors", type=int, default=30, help="anchors of each layer (default: 30)")
-    start.add_argument("--key-bias", choices=get_args(KeyBias), default="center", help="what becomes of it")
+    start.add_argument("--key-bias", choices=get_args(KeyBias), default="drop", help="what becomes of it")
     start.add_argument("--entropy", type=float, default=0.75, help="of a token's choice, 0 to 1 (default: 0.75)")
     start.add_argument("--seed", type=int, default=0, help="of k-means (default: 0)")
     return parser.parse_args()

@@ -54,7 +54,7 @@ class AnchorStart:
     images: str | Path
     num_images: int = 256
     num_anchors: int = 30
-    key_bias: KeyBias = "center"
+    key_bias: KeyBias = "drop"
     entropy: float = 0.75
     seed: int = 0
 
