@@ -35,7 +35,8 @@ def main() -> None:
     sys.modules["effvit_mm"] = package
     from effvit_mm.doctor import examine, show, would_run
 
-    print("trying every package in a process of its own; this can take half a minute", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("trying every package in a process of its own; this can take half a minute", file=sys.stderr)
     findings = examine(args.work_dir)
     show(findings, as_json=args.json)
     sys.exit(0 if would_run(findings) else 1)
