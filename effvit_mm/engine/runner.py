@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from effvit_mm.checkpoint import written_whole
 from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
 from effvit_mm.engine.seeding import place_samples
+from effvit_mm.engine.selector_hook import freeze_around_selectors
 
 # Hundreds of lines at the start of every run; the log file and the dumped config hold them.
 FILE_ONLY = ("Config:\n", "Hooks will be executed", "\n" + "-" * 60 + "\nSystem environment:", "paramwise_options")
@@ -51,7 +52,11 @@ class ExactRunner(Runner):
         return super().build_train_loop(loop)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wrap the model for several processes; on CPUs, where torch has no SyncBN, plain BatchNorm takes its place."""
+        """Wrap the model for several processes, with what a selector stage freezes frozen.
+
+        On CPUs, where torch has no SyncBN, plain BatchNorm takes its place.
+        """
+        freeze_around_selectors(model)
         if self.distributed and not torch.cuda.is_available():
             model = revert_sync_batchnorm(model)
         return super().wrap_model(model_wrapper_cfg, model)

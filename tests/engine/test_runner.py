@@ -65,3 +65,10 @@ def test_nothing_but_plain_values_is_left_in_the_states_of_schedulers():
     nested = dict(generator=[dict(anneal_func=len)])
     _drop_functions(nested)
     assert nested == dict(generator=[{}])
+
+
+def test_what_lies_around_a_selector_stage_is_frozen_before_the_model_is_wrapped(runner):
+    network = nn.ModuleDict(dict(backbone=ToSADeiT(**SMALL_PLAIN, stage="selector"), head=nn.Linear(3, 5)))
+    wrapped = runner.wrap_model(None, network)
+    learning = {name.split(".")[1] for name, parameter in wrapped.named_parameters() if parameter.requires_grad}
+    assert learning == {"selections"}
