@@ -4,9 +4,12 @@ import errno
 
 import pytest
 import torch
+from cases import SMALL_PLAIN
 from kill_run import config
 from mmengine.runner import Runner
+from torch import nn
 
+from effvit_mm.backbones import ToSADeiT
 from effvit_mm.engine.checkpoint_hook import _drop_functions
 from effvit_mm.engine.runner import ExactRunner
 from effvit_mm.errors import NotSavedError

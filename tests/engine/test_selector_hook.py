@@ -31,7 +31,7 @@ class Detector(BaseModel):
 
 class Pool(nn.Module):
     def forward(self, maps):
-        return maps[-1].mean(dim=(-2, -1))
+        return torch.cat([fmap.mean(dim=(-2, -1)) for fmap in maps], dim=1)
 
 
 class Classifier(Detector):
@@ -39,8 +39,8 @@ class Classifier(Detector):
 
     def __init__(self, backbone):
         super().__init__(backbone)
-        self.neck = nn.Sequential(Pool(), nn.BatchNorm1d(backbone.channels[-1]))
-        self.head = nn.Linear(backbone.channels[-1], 5)
+        self.neck = nn.Sequential(Pool(), nn.BatchNorm1d(sum(backbone.channels)))
+        self.head = nn.Linear(sum(backbone.channels), 5)
 
     def forward(self, inputs, mode="tensor"):
         logits = self.head(self.neck(self.backbone(inputs)))
