@@ -20,4 +20,9 @@ model = dict(
     head=dict(in_channels=384),
 )
 # Selectors learn beside the task; the share falls from 1 to `keep` over the first half of the run.
-custom_hooks = [dict(type="RunReportHook"), dict(type="SelectorLossHook"), dict(type="KeepAnnealingHook")]
+custom_hooks = [
+    dict(type="RunReportHook"),
+    dict(type="SelectorLossHook"),
+    dict(type="KeepAnnealingHook"),
+    dict(type="KeptTokensHook"),
+]

@@ -160,7 +160,7 @@ class ToSADeiT(Plain):
 
     def run(self, tokens: Tensor, grid: Grid) -> Iterator[Tensor]:
         """Yield the tokens ``(B, P + N, C)`` behind each block, in raster order and none left out."""
-        for step in self._steps(tokens, grid):
+        for step in self._steps(tokens, grid, selecting=self.stage == "joint"):
             if isinstance(step, PairOutput):
                 yield step.first
                 yield step.tokens
@@ -186,9 +186,13 @@ class ToSADeiT(Plain):
 
     @torch.no_grad()
     def kept_tokens(self, x: Tensor) -> list[Kept | None]:
-        """Return what each pair chooses in pictures ``(B, 3, H, W)``; None for a pair that works on all tokens."""
+        """Return what each pair chooses in pictures ``(B, 3, H, W)``; None for a pair that works on all tokens.
+
+        In the selector stage, what it would choose in the joint one.
+        """
         self.check_pictures(x)
-        return [step.kept for step in self._steps(*self.embed(x)) if isinstance(step, PairOutput)]
+        steps = self._steps(*self.embed(x), selecting=self.stage != "dense")
+        return [step.kept for step in steps if isinstance(step, PairOutput)]
 
     @torch.no_grad()
     def dense_pass(self, x: Tensor) -> DensePass:
@@ -220,7 +224,7 @@ class ToSADeiT(Plain):
             tokens = block(tokens, grid, num_prefix=self.num_prefix)
             yield tokens
 
-    def _steps(self, tokens: Tensor, grid: Grid) -> Iterator[Tensor | PairOutput]:
+    def _steps(self, tokens: Tensor, grid: Grid, *, selecting: bool) -> Iterator[Tensor | PairOutput]:
         """Yield what each pair gives, and the tokens behind each block outside the pairs."""
         shares = {first: share for (first, _), share in zip(self.pairs, self.keep, strict=True)}
         targets = iter(self._targets or ())
@@ -235,7 +239,7 @@ class ToSADeiT(Plain):
                 *self.blocks[i : i + 2],
                 tokens,
                 grid,
-                keep=shares[i] if self.stage == "joint" else 1.0,
+                keep=shares[i] if selecting else 1.0,
                 num_prefix=self.num_prefix,
                 with_loss=self._learns(),
                 true_map=next(targets, None),
