@@ -57,10 +57,11 @@ def test_what_is_kept_is_as_it_was_and_the_rest_is_dim_and_grey():
 
 def test_small_pictures_are_enlarged_and_of_several_sizes_each_has_its_row():
     pictures = [np.zeros((64, 96, 3), np.uint8), np.zeros((48, 240, 3), np.uint8)]
-    drawn = draw_kept_tokens(pictures, {"a": [torch.ones(4, 6), torch.ones(3, 15)], "b": [torch.ones(4, 6), torch.ones(3, 15)]})
+    kept = [torch.ones(4, 6), torch.ones(3, 15)]
+    drawn = draw_kept_tokens(pictures, {"a": kept, "b": kept})
     assert drawn.shape == (24 + 3 * 64 + 6 + 48 + 6, 3 * (288 + 6), 3)
 
 
 def test_as_many_maps_as_pictures_are_asked_for():
-    with pytest.raises(ValueError, match="there are 1 pictures and maps for .'a': 2"):
+    with pytest.raises(ValueError, match="there are 1 pictures and maps for"):
         draw_kept_tokens([np.zeros((64, 96, 3), np.uint8)], {"a": [torch.ones(4, 6)] * 2})
