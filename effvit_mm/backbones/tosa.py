@@ -12,7 +12,8 @@ from typing_extensions import Unpack
 
 from effvit_mm.backbones.plain import Plain, PlainOptions, PlainSizes
 from effvit_mm.layers import Grid, TokenSelection
-from effvit_mm.layers.token_selection import Bypass, HeadReduce, Importance, Kept, PairOutput, Select, SelectorLoss
+from effvit_mm.layers.token_choice import Kept, Select
+from effvit_mm.layers.token_selection import Bypass, HeadReduce, Importance, PairOutput, SelectorLoss
 from effvit_mm.registry import register_backbone
 
 Stage = Literal["dense", "selector", "joint"]
