@@ -19,8 +19,10 @@ from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
 from effvit_mm.engine.seeding import place_samples
 from effvit_mm.engine.selector_hook import freeze_around_selectors
 
-# Hundreds of lines at the start of every run; the log file and the dumped config hold them.
+# Hundreds of lines at the start of every run, one for each frozen weight among them; the log file and the dumped config
+# hold them.
 FILE_ONLY = ("Config:\n", "Hooks will be executed", "\n" + "-" * 60 + "\nSystem environment:", "paramwise_options")
+FILE_ONLY_ENDS = ("is skipped since its requires_grad=False",)
 LOOPS = {"EpochBasedTrainLoop": ExactEpochLoop, "IterBasedTrainLoop": ExactIterLoop}
 
 
@@ -66,7 +68,7 @@ class ExactRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                handler.addFilter(lambda record: not record.getMessage().startswith(FILE_ONLY))
+                handler.addFilter(lambda record: not _for_the_file_alone(record.getMessage()))
         return logger
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -81,6 +83,10 @@ class ExactRunner(Runner):
         remedy = "Earlier checkpoints are as they were; make room (or give another --work-dir) and go on with --resume"
         with written_whole(Path(out_dir, filename), remedy=remedy, active=is_main_process()) as partial:
             super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+
+
+def _for_the_file_alone(message: str) -> bool:
+    return message.startswith(FILE_ONLY) or message.endswith(FILE_ONLY_ENDS)
 
 
 def prepare_processes(cfg: Config) -> None:

@@ -75,3 +75,12 @@ def test_what_lies_around_a_selector_stage_is_frozen_before_the_model_is_wrapped
     wrapped = runner.wrap_model(None, network)
     learning = {name.split(".")[1] for name, parameter in wrapped.named_parameters() if parameter.requires_grad}
     assert learning == {"selections"}
+
+
+def test_the_console_is_spared_a_line_for_each_frozen_weight_and_the_file_is_not(runner, capsys, tmp_path):
+    runner.logger.warning("backbone.norm.weight is skipped since its requires_grad=False")
+    runner.logger.warning("something to read")
+    said = capsys.readouterr()
+    assert "is skipped" not in said.out + said.err
+    assert "something to read" in said.out + said.err
+    assert any("is skipped" in file.read_text() for file in tmp_path.rglob("*.log"))
