@@ -36,7 +36,7 @@ from effvit_mm.layers.kept_tokens import num_kept
 SIZE, LARGE = (128, 192), (320, 480)  # pixels: 96 tokens, and 600
 NUM_TRAIN, NUM_VAL, NUM_LARGE, BATCH = 320, 96, 8, 8
 NETWORK = dict(dim=96, depth=8, num_heads=3, mlp_ratio=4, drop_path_rate=0.0, pretrain_img_size=160, out_indices=(2,))
-STEPS = {"dense": 1200, "selector": 300, "joint": 240}
+STEPS = {"dense": 1000, "selector": 200, "joint": 180}
 RATES = {"dense": 1e-3, "selector": 3e-3, "joint": 3e-4}
 KEEPS = (0.5, 0.3)
 CHOICES = ("predicted", "own", "class_token", "random")
