@@ -230,8 +230,8 @@ def run(task: str, seeds: int, record: Record) -> None:
             fit(network, train, stage, seed)
             return network
 
-        dense = record.weights(f"dense_{seed}", lambda: trained("dense", None))
-        taught = record.weights(f"selector_{seed}", lambda dense=dense: trained("selector", dense))
+        dense = record.weights(f"{task}_dense_{seed}", lambda: trained("dense", None))
+        taught = record.weights(f"{task}_selector_{seed}", lambda dense=dense: trained("selector", dense))
         about = dict(task=task, seed=seed)
         for name, weights in (("untrained", dense), ("trained", taught)):
             network = staged(task, weights, "joint")
@@ -367,7 +367,7 @@ def main() -> None:
     record = Record(args.out)
     if not args.report:
         for stage in STEPS:
-            STEPS[stage] = max(2, round(args.steps * STEPS[stage]))
+            STEPS[stage] = max(10, round(args.steps * STEPS[stage]))
         run(args.task, args.seeds, record)
     report(record, args.task)
 
