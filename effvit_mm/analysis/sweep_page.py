@@ -69,10 +69,18 @@ def findings(rows: Sequence[Row], argument: str, metric: str) -> list[str]:
         change = f" ({100 * (now - then) / then:+.1f} %)" if then else ""
         sentences.append(
             f"{argument} {row['value']:g} takes {_share(row, dense, 'macs')} of the multiply-adds and "
-            f"{_share(row, dense, 'median_ms')} of the time of {argument} {dense['value']:g}; {metric} is {now:.4g} "
-            f"for {then:.4g}{change}, {verdict}."
+            f"{_share(row, dense, 'median_ms')} of the time{_doubt(row, dense)} of {argument} {dense['value']:g}; "
+            f"{metric} is {now:.4g} for {then:.4g}{change}, {verdict}."
         )
     return sentences
+
+
+def _doubt(row: Row, dense: Row) -> str:
+    """Say so where the quartiles of two times overlap."""
+    apart = (
+        row["upper_quartile_ms"] < dense["lower_quartile_ms"] or row["lower_quartile_ms"] > dense["upper_quartile_ms"]
+    )
+    return "" if apart else " (within the noise of this measurement)"
 
 
 def _share(row: Row, dense: Row, cost: str) -> str:

@@ -13,7 +13,8 @@ from effvit_mm.analysis.sweep_page import MAX_WIDTH, findings, write_page
 
 
 def row(value, macs, score):
-    measured = dict(median_ms=macs / 1e7, lower_quartile_ms=1.0, upper_quartile_ms=2.0, peak_memory_mb=None)
+    ms = macs / 1e7
+    measured = dict(median_ms=ms, lower_quartile_ms=0.9 * ms, upper_quartile_ms=1.1 * ms, peak_memory_mb=None)
     about = dict(
         shape=[64, 96], batch=1, step="forward pass, eager", counted="model", provenance=provenance("measured")
     )
@@ -63,6 +64,11 @@ def test_each_value_is_told_against_the_one_of_most_multiply_adds():
     assert told == [
         "keep 0.5 takes 50 % of the multiply-adds and 50 % of the time of keep 1; mIoU is 0.4 for 0.5 (-20.0 %), worse."
     ]
+
+
+def test_a_time_whose_quartiles_overlap_is_called_noise():
+    told = findings([row(1.0, 4e9, 0.5), row(0.9, 3.6e9, 0.5), row(0.5, 2e9, 0.5)], "keep", "mIoU")
+    assert ["noise" in sentence for sentence in told] == [True, False]
 
 
 @pytest.mark.parametrize(("score", "verdict"), [(0.6, "better"), (0.5, "the same"), (0.4, "worse")])

@@ -335,7 +335,10 @@ def draw(rows: list[dict], metric: str, file: Path) -> None:
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2 * len(KEEPS), sharey=True)
+    panels = figure.subplots(1, 2 * len(KEEPS))
+    for phase in (panels[: len(KEEPS)], panels[len(KEEPS) :]):
+        for axes in phase[1:]:
+            axes.sharey(phase[0])
     for axes, (kind, keep) in zip(
         panels, [(kind, keep) for kind in ("as it is", "tuned") for keep in KEEPS], strict=True
     ):
