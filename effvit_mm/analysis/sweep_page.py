@@ -77,9 +77,8 @@ def findings(rows: Sequence[Row], argument: str, metric: str) -> list[str]:
 
 def _doubt(row: Row, dense: Row) -> str:
     """Say so where the quartiles of two times overlap."""
-    apart = (
-        row["upper_quartile_ms"] < dense["lower_quartile_ms"] or row["lower_quartile_ms"] > dense["upper_quartile_ms"]
-    )
+    faster, slower = sorted((row, dense), key=lambda one: one["median_ms"])
+    apart = faster["upper_quartile_ms"] < slower["lower_quartile_ms"]
     return "" if apart else " (within the noise of this measurement)"
 
 
@@ -114,11 +113,11 @@ def _section(caption: str, files: Sequence[Path]) -> str:
 
 def _embedded(file: Path) -> str:
     """Put a picture into the page, smaller and as JPEG: a page of twenty is still sent by mail."""
-    picture = cv2.imread(str(file))
+    picture: Any = cv2.imread(str(file))
     factor = min(1.0, MAX_WIDTH / picture.shape[1])
     if factor < 1:
         picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
     return f'<img alt="{html.escape(file.stem)}" src="data:image/jpeg;base64,{base64.b64encode(encoded).decode()}">'
 
 
