@@ -3,9 +3,9 @@
     python tools/train.py configs/coco/retinanet_tosa.py       # COCO 2017 under data/coco
     python tools/train.py configs/coco/retinanet_tosa.py --toy # small rendered rooms, minutes on two cores
 
-One run trains in stages: dense, then with a share that falls to `keep`, selectors learning from the start. For one run
-a stage: model.backbone.stage=dense; then load_from=... and stage=selector (backbone frozen); then load_from=... and
-custom_hooks.1.teacher=... (the dense checkpoint), all by --cfg-options. DeiT's weights: tools/convert.py, init_cfg.
+One run trains in stages: dense, then with a share that falls to `keep`, selectors learning from the start. One run for
+each stage (dense, selectors alone, joint under a dense teacher): three commands, docs/tosa.md. DeiT's weights:
+tools/convert.py, init_cfg. After an evaluation, kept_tokens.png in the work dir shows what was kept.
 Mirrors: no table of the ToSA paper (arXiv 2406.08816), which has no detector; recipe: retinanet_anchorformer.py's.
 Expected AP: not trained here. Cost: 311 G multiply-adds at 800x1280, backbone 159.5 (analytic).
 """
@@ -23,5 +23,10 @@ model = dict(
     neck=dict(in_channels=[192, 384, 384], start_level=0),
 )
 # Selectors learn beside the task; the share falls from 1 to `keep` over the first half of the run.
-custom_hooks = [dict(type="RunReportHook"), dict(type="SelectorLossHook"), dict(type="KeepAnnealingHook")]
+custom_hooks = [
+    dict(type="RunReportHook"),
+    dict(type="SelectorLossHook"),
+    dict(type="KeepAnnealingHook"),
+    dict(type="KeptTokensHook"),
+]
 optim_wrapper = dict(optimizer=dict(lr=1e-4))

@@ -1,19 +1,15 @@
-"""Which budgets are worth having: the Pareto front of a sweep, as a picture and as a page."""
+"""Which budgets are worth having: the Pareto front of a sweep, as a picture."""
 
-import base64
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from effvit_mm.analysis.provenance import in_words
 
 COSTS = {
     "macs": ("multiply-adds a picture (G), analytic", 1e-9),
     "median_ms": ("latency (ms), measured", 1.0),
     "peak_memory_mb": ("peak memory (MB), measured", 1.0),
 }
-LOWER_IS_BETTER = ("rmse", "abs_rel", "sq_rel", "silog", "log_10", "loss")
+LOWER_IS_BETTER = ("rmse", "rmse_log", "abs_rel", "sq_rel", "silog", "log10", "log_10", "loss")
 
 Row = Mapping[str, Any]
 
@@ -76,69 +72,3 @@ def draw(rows: Sequence[Row], argument: str, metric: str, file: Path) -> None:
     figure.axes[0].set_ylabel(f"{metric} ({arrow})")
     figure.suptitle(f"each point is a value of {argument}; the line joins those that none beats", fontsize=10)
     figure.savefig(file, dpi=130)
-
-
-def write_page(rows: Sequence[Row], argument: str, metric: str, picture: Path, file: Path, command: str) -> None:
-    """Write a page that needs no network: the picture, the table, and where the figures come from.
-
-    Args:
-        rows: Rows of a sweep.
-        argument: The argument that was swept.
-        metric: The metric of the picture.
-        picture: The PNG; it is put into the page.
-        file: The page.
-        command: The command that made it.
-    """
-    first = rows[0]
-    metrics = [metric, *(name for name in first["metrics"] if name != metric)]
-    heads = [argument, *metrics, "GMACs", "median ms", "quartiles ms", "peak MB"]
-    front = pareto_front(rows, "macs", metric)
-    lines = []
-    for row in rows:
-        cells = [
-            f"{row['value']:g}",
-            *(f"{row['metrics'][name]:.4g}" for name in metrics),
-            f"{row['macs'] / 1e9:.2f}",
-            f"{row['median_ms']:.1f}",
-            f"{row['lower_quartile_ms']:.1f} to {row['upper_quartile_ms']:.1f}",
-            "-" if row["peak_memory_mb"] is None else f"{row['peak_memory_mb']:.0f}",
-        ]
-        shade = ' class="front"' if row in front else ""
-        lines.append(f"<tr{shade}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    height, width = first["shape"]
-    page = PAGE.format(
-        title=html.escape(f"{argument}: {metric} against cost"),
-        image=base64.b64encode(picture.read_bytes()).decode(),
-        heads="".join(f"<th>{html.escape(head)}</th>" for head in heads),
-        rows="\n".join(lines),
-        setting=html.escape(f"{first['step']}, {first['batch']} x 3 x {height} x {width}; {first['counted']}"),
-        provenance=html.escape(in_words(first["provenance"])),
-        command=html.escape(command),
-    )
-    file.write_text(page)
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width">
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #223; }}
-img {{ max-width: 100%; }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .35rem .8rem; text-align: right; border-bottom: 1px solid #dde; white-space: nowrap; }}
-tr.front td {{ background: #eaf2ff; }}
-code {{ background: #f3f3f6; padding: .15rem .4rem; overflow-wrap: anywhere; }}
-.note {{ color: #667; font-size: .9rem; }}
-</style></head><body>
-<h1>{title}</h1>
-<img alt="{title}" src="data:image/png;base64,{image}">
-<table><thead><tr>{heads}</tr></thead><tbody>
-{rows}
-</tbody></table>
-<p class="note">Shaded: no other value has both fewer multiply-adds and a better metric.</p>
-<p>{setting}.</p>
-<p class="note">Multiply-adds of one picture: analytic, counted from shapes, one multiply-add = 1.
-Metrics, latency and memory: {provenance}.</p>
-<p><code>{command}</code></p>
-</body></html>
-"""

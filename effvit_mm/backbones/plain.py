@@ -5,7 +5,7 @@ the name of a mixer and the second by :meth:`Plain.run`.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -204,19 +204,23 @@ class Plain(DenseBackbone):
         """Compute the maps of pictures ``(B, 3, H, W)``; with ``class_token``, the prefix tokens ``(B, P, C)``."""
         self.check_pictures(x)
         tokens, grid = self.embed(x)
+        return self.emit(self.run(tokens, grid), grid, (x.shape[-2], x.shape[-1]))
+
+    def emit(self, outputs: Iterable[Tensor], grid: Grid, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """Turn the tokens behind each block into what :meth:`forward` returns for pictures of ``size``, in pixels."""
         tapped = {}
-        for i, mixed in enumerate(self.run(tokens, grid)):
+        for i, mixed in enumerate(outputs):
             if str(i) in self.norms:
                 tapped[i] = self.norms[str(i)](mixed)
         if self.num_class_tokens:
             return (tapped[self.taps[0]][:, : self.num_class_tokens],)
         fmaps = {tap: tokens_to_map(tokens[:, self.num_prefix :], grid) for tap, tokens in tapped.items()}
-        outputs = []
+        emitted = []
         for i, stride in zip(self.out_indices, self.strides, strict=True):
             fmap = self.pyramid[str(i)](fmaps[self._tap_of(i)])
             # The pictures' padding to multiples of 16 may have made it larger than promised.
-            outputs.append(fmap[..., : -(-x.shape[-2] // stride), : -(-x.shape[-1] // stride)])
-        return tuple(outputs)
+            emitted.append(fmap[..., : -(-size[0] // stride), : -(-size[1] // stride)])
+        return tuple(emitted)
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Turn pictures into tokens ``(B, P + N, C)``, prefix tokens first, positions added; and the grid of the N."""

@@ -4,7 +4,7 @@ Singh et al., "ToSA: Token Selective Attention for Efficient Vision Transformers
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,25 @@ from typing_extensions import Unpack
 
 from effvit_mm.backbones.plain import Plain, PlainOptions, PlainSizes
 from effvit_mm.layers import Grid, TokenSelection
-from effvit_mm.layers.token_selection import Bypass, HeadReduce, Importance, Kept, PairOutput, Select, SelectorLoss
+from effvit_mm.layers.token_choice import Kept, Select
+from effvit_mm.layers.token_selection import Bypass, HeadReduce, Importance, PairOutput, SelectorLoss
 from effvit_mm.registry import register_backbone
 
 Stage = Literal["dense", "selector", "joint"]
 TrueMaps = Callable[[Tensor], Sequence[Tensor]]
 """From pictures ``(B, 3, H, W)`` to the map ``(B, h, P, N)`` of each pair's second layer, dense."""
+
+
+class DensePass(NamedTuple):
+    """What a network gives where every layer works on all tokens.
+
+    Attributes:
+        outputs: What its forward returns.
+        maps: The map ``(B, h, P, N)`` of each pair's second layer, on the probed rows.
+    """
+
+    outputs: tuple[Tensor, ...]
+    maps: list[Tensor]
 
 
 @register_backbone("tosa_deit")
@@ -59,8 +72,8 @@ class ToSADeiT(Plain):
         linear in the tokens, where the first layer stays quadratic.
 
     Attributes:
-        teacher: A function from pictures to the maps that the selectors learn, such as the ``true_maps`` of a frozen
-            dense network; None (default) for the maps of this network's own layers.
+        teacher: A function from pictures to the maps that the selectors learn, such as those of the :meth:`dense_pass`
+            of a frozen network; None (default) for the maps of this network's own layers.
 
     Raises:
         ValueError: If a name or a number is not allowed.
@@ -148,7 +161,7 @@ class ToSADeiT(Plain):
 
     def run(self, tokens: Tensor, grid: Grid) -> Iterator[Tensor]:
         """Yield the tokens ``(B, P + N, C)`` behind each block, in raster order and none left out."""
-        for step in self._steps(tokens, grid):
+        for step in self._steps(tokens, grid, selecting=self.stage == "joint"):
             if isinstance(step, PairOutput):
                 yield step.first
                 yield step.tokens
@@ -174,22 +187,22 @@ class ToSADeiT(Plain):
 
     @torch.no_grad()
     def kept_tokens(self, x: Tensor) -> list[Kept | None]:
-        """Return what each pair chooses in pictures ``(B, 3, H, W)``; None for a pair that works on all tokens."""
+        """Return what each pair chooses in pictures ``(B, 3, H, W)``; None for a pair that works on all tokens.
+
+        In the selector stage, what it would choose in the joint one.
+        """
         self.check_pictures(x)
-        return [step.kept for step in self._steps(*self.embed(x)) if isinstance(step, PairOutput)]
+        steps = self._steps(*self.embed(x), selecting=self.stage != "dense")
+        return [step.kept for step in steps if isinstance(step, PairOutput)]
 
     @torch.no_grad()
-    def true_maps(self, x: Tensor) -> list[Tensor]:
-        """Return each pair's map ``(B, h, P, N)`` of the second layer on the probed rows, every layer being dense."""
+    def dense_pass(self, x: Tensor) -> DensePass:
+        """Run every layer on all tokens of pictures ``(B, 3, H, W)``, as a teacher of this network does."""
+        self.check_pictures(x)
         tokens, grid = self.embed(x)
-        maps = []
-        for i, block in enumerate(self.blocks):
-            if str(i - 1) in self.selections:
-                pair = cast(TokenSelection, self.selections[str(i - 1)])
-                probes = pair.probes(grid, self.num_prefix, tokens.device)
-                maps.append(pair.true_map(cast(Any, block), tokens, probes))
-            tokens = block(tokens, grid, num_prefix=self.num_prefix)
-        return maps
+        maps: list[Tensor] = []
+        outputs = self.emit(self._run_dense(tokens, grid, maps), grid, (x.shape[-2], x.shape[-1]))
+        return DensePass(outputs, maps)
 
     def frozen_modules(self) -> list[nn.Module]:
         """Return what ``frozen_stages`` and ``stage`` freeze; see the class."""
@@ -202,7 +215,17 @@ class ToSADeiT(Plain):
             return [*frozen, *(module for module in self.children() if module is not self.selections)]
         return frozen
 
-    def _steps(self, tokens: Tensor, grid: Grid) -> Iterator[Tensor | PairOutput]:
+    def _run_dense(self, tokens: Tensor, grid: Grid, maps: list[Tensor]) -> Iterator[Tensor]:
+        """Yield the tokens behind each block, and add the maps that the selective ones have to ``maps``."""
+        for i, block in enumerate(self.blocks):
+            if str(i - 1) in self.selections:
+                pair = cast(TokenSelection, self.selections[str(i - 1)])
+                probes = pair.probes(grid, self.num_prefix, tokens.device)
+                maps.append(pair.true_map(cast(Any, block), tokens, probes))
+            tokens = block(tokens, grid, num_prefix=self.num_prefix)
+            yield tokens
+
+    def _steps(self, tokens: Tensor, grid: Grid, *, selecting: bool) -> Iterator[Tensor | PairOutput]:
         """Yield what each pair gives, and the tokens behind each block outside the pairs."""
         shares = {first: share for (first, _), share in zip(self.pairs, self.keep, strict=True)}
         targets = iter(self._targets or ())
@@ -217,7 +240,7 @@ class ToSADeiT(Plain):
                 *self.blocks[i : i + 2],
                 tokens,
                 grid,
-                keep=shares[i] if self.stage == "joint" else 1.0,
+                keep=shares[i] if selecting else 1.0,
                 num_prefix=self.num_prefix,
                 with_loss=self._learns(),
                 true_map=next(targets, None),

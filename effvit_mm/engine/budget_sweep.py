@@ -13,7 +13,8 @@ from mmengine.registry import MODELS, init_default_scope
 
 from effvit_mm.analysis.comparison import compare
 from effvit_mm.analysis.latency import Setting
-from effvit_mm.analysis.pareto import draw, write_page
+from effvit_mm.analysis.pareto import draw
+from effvit_mm.analysis.sweep_page import write_page
 from effvit_mm.checkpoint import read_weights
 from effvit_mm.engine.launch import evaluate
 from effvit_mm.engine.report import write_json
@@ -22,8 +23,10 @@ from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
 
 # Of several metrics the first of these is drawn, unless one is named.
-PREFERRED = ("coco/segm_mAP", "coco/bbox_mAP", "mIoU", "rmse", "abs_rel")
+PREFERRED = ("coco/segm_mAP", "coco/bbox_mAP", "mIoU", "depth/rmse", "depth/abs_rel", "accuracy/top1")
 MEASURED = "measured.json"
+# Of each budget, on the page.
+NUM_PREDICTIONS = 2
 
 
 def sweep(
@@ -84,7 +87,11 @@ def sweep(
     rows = _measured(configs, setting, folder)
     for row, value, checkpoint, found in zip(rows, values, files, metrics, strict=True):
         row |= {"argument": argument, "value": value, "checkpoint": str(checkpoint), "metrics": found}
-    _report(rows, argument, metric, folder, command)
+    pictures = {
+        f"{argument} {value:g}": _pictures(config.parent / "test")
+        for value, config in zip(values, configs, strict=True)
+    }
+    _report(rows, argument, metric, folder, command, pictures)
     return folder
 
 
@@ -162,7 +169,22 @@ def _chosen(metric: str | None, metrics: Mapping[str, float]) -> str:
     return metric
 
 
-def _report(rows: Sequence[dict[str, Any]], argument: str, metric: str, folder: Path, command: str) -> None:
+def _pictures(run: Path) -> list[Path]:
+    """Return what an evaluation has drawn: what was kept of the pictures, and the first predictions."""
+    predictions = sorted((run / "predictions").glob("*.png"))
+    # Depth's are written beside the drawings as they are, in millimetres.
+    drawn = [file for file in predictions if not file.stem.endswith("_depth")]
+    return [*run.glob("kept_tokens.png"), *drawn[:NUM_PREDICTIONS]]
+
+
+def _report(
+    rows: Sequence[dict[str, Any]],
+    argument: str,
+    metric: str,
+    folder: Path,
+    command: str,
+    pictures: Mapping[str, Sequence[Path]],
+) -> None:
     write_json(folder / "sweep.json", {"argument": argument, "metric": metric, "command": command, "rows": rows})
     plain = [key for key, value in rows[0].items() if not isinstance(value, dict | list)]
     with open(folder / "sweep.csv", "w", newline="") as file:
@@ -171,4 +193,4 @@ def _report(rows: Sequence[dict[str, Any]], argument: str, metric: str, folder: 
         for row in rows:
             table.writerow([*(row[key] for key in plain), *row["metrics"].values(), *row["provenance"].values()])
     draw(rows, argument, metric, folder / "pareto.png")
-    write_page(rows, argument, metric, folder / "pareto.png", folder / "index.html", command)
+    write_page(rows, argument, metric, folder / "pareto.png", folder / "index.html", command, pictures)

@@ -17,9 +17,12 @@ from torch.utils.data import DataLoader
 from effvit_mm.checkpoint import written_whole
 from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
 from effvit_mm.engine.seeding import place_samples
+from effvit_mm.engine.selector_hook import freeze_around_selectors
 
-# Hundreds of lines at the start of every run; the log file and the dumped config hold them.
+# Hundreds of lines at the start of every run, one for each frozen weight among them; the log file and the dumped config
+# hold them.
 FILE_ONLY = ("Config:\n", "Hooks will be executed", "\n" + "-" * 60 + "\nSystem environment:", "paramwise_options")
+FILE_ONLY_ENDS = ("is skipped since its requires_grad=False",)
 LOOPS = {"EpochBasedTrainLoop": ExactEpochLoop, "IterBasedTrainLoop": ExactIterLoop}
 
 
@@ -51,7 +54,11 @@ class ExactRunner(Runner):
         return super().build_train_loop(loop)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wrap the model for several processes; on CPUs, where torch has no SyncBN, plain BatchNorm takes its place."""
+        """Wrap the model for several processes, with what a selector stage freezes frozen.
+
+        On CPUs, where torch has no SyncBN, plain BatchNorm takes its place.
+        """
+        freeze_around_selectors(model)
         if self.distributed and not torch.cuda.is_available():
             model = revert_sync_batchnorm(model)
         return super().wrap_model(model_wrapper_cfg, model)
@@ -61,7 +68,7 @@ class ExactRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                handler.addFilter(lambda record: not record.getMessage().startswith(FILE_ONLY))
+                handler.addFilter(lambda record: not _for_the_file_alone(record.getMessage()))
         return logger
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -76,6 +83,10 @@ class ExactRunner(Runner):
         remedy = "Earlier checkpoints are as they were; make room (or give another --work-dir) and go on with --resume"
         with written_whole(Path(out_dir, filename), remedy=remedy, active=is_main_process()) as partial:
             super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+
+
+def _for_the_file_alone(message: str) -> bool:
+    return message.startswith(FILE_ONLY) or message.endswith(FILE_ONLY_ENDS)
 
 
 def prepare_processes(cfg: Config) -> None:

@@ -13,27 +13,14 @@ from torch import Tensor, nn
 from effvit_mm.layers.block import Block
 from effvit_mm.layers.grid import Grid
 from effvit_mm.layers.heads import at_least_fp32
-from effvit_mm.layers.kept_tokens import flat_places, gather_tokens, num_kept, probe_rows, scatter_tokens
+from effvit_mm.layers.kept_tokens import flat_places, gather_tokens, probe_rows, scatter_tokens
+from effvit_mm.layers.token_choice import Kept, Select, choose_tokens
 from effvit_mm.layers.token_selector import Axis, SelectorInput, TokenSelector
 
 Importance = Literal["predicted", "own", "class_token", "random"]
-Select = Literal["topk", "threshold"]
 HeadReduce = Literal["mean", "sum", "per_head"]
 SelectorLoss = Literal["kl", "mse"]
 Bypass = Literal["layer", "attn_only"]
-
-
-class Kept(NamedTuple):
-    """The tokens that take part in a layer.
-
-    Attributes:
-        places: Rising places ``(B, K)`` among the tokens, or ``(B, h, K)`` with a choice for each head.
-        valid: False, in the shape of ``places``, where a place is filled but its token does not take part; None if all
-            do.
-    """
-
-    places: Tensor
-    valid: Tensor | None
 
 
 class PairOutput(NamedTuple):
@@ -226,34 +213,10 @@ class TokenSelection(nn.Module):
         importance = log_map.exp().sum(dim=2)  # (B, h, N)
         if self.head_reduce != "per_head":
             importance = importance.mean(dim=1) if self.head_reduce == "mean" else importance.sum(dim=1)
-        if padding_mask is not None:
-            padding = padding_mask if importance.ndim == 2 else padding_mask[:, None]
-            importance = importance.masked_fill(padding, -1.0)
+        elif padding_mask is not None:
+            padding_mask = padding_mask[:, None]
         always = num_prefix if self.keep_prefix else 0
-        candidates = importance[..., always:]
-        order, valid = self._rank(candidates, keep)
-        index = order.sort(dim=-1)
-        valid = None if valid is None else valid.gather(-1, index.indices)
-        places = index.values + always
-        if padding_mask is not None:
-            # Where fewer tokens than K are real, padding fills the places, and takes no part.
-            real = importance.gather(-1, places) >= 0
-            valid = real if valid is None else valid & real
-        front = torch.arange(always, device=places.device).expand(*places.shape[:-1], always)
-        if valid is not None:
-            valid = torch.cat([torch.ones_like(front, dtype=torch.bool), valid], dim=-1)
-        return Kept(torch.cat([front, places], dim=-1), valid)
-
-    def _rank(self, candidates: Tensor, keep: float) -> tuple[Tensor, Tensor | None]:
-        """Return the places of the most important of ``(..., N)``, and which of them count."""
-        if self.select == "topk":
-            return candidates.topk(num_kept(keep, candidates.shape[-1]), dim=-1, sorted=False).indices, None
-        share, order = candidates.clamp(min=0).sort(dim=-1, descending=True)
-        share = share / share.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(share.dtype).tiny)
-        # A token counts while those before it have less than the share.
-        valid = share.cumsum(dim=-1) - share < keep
-        most = int(valid.sum(dim=-1).max())
-        return order[..., :most], valid[..., :most]
+        return choose_tokens(importance, keep, select=self.select, always=always, padding=padding_mask)
 
     def pass_by(
         self, second: Block, tokens: Tensor, kept: Kept, grid: Grid, num_prefix: int, apply: Callable[..., Any]

@@ -1,7 +1,10 @@
 """A sweep: one evaluation a budget, kept, and refused before it starts where it cannot be."""
 
 import json
+import re
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -92,6 +95,26 @@ def test_another_checkpoint_of_the_same_name_is_evaluated_anew(place):
     torch.save({"state_dict": weights, "meta": {}}, folder / "7.pth")
     run(folder)
     assert calls == ["5.pth", "7.pth", "measured", "7.pth"]
+
+
+def test_what_an_evaluation_has_drawn_is_on_the_page(place, monkeypatch):
+    folder, _ = place
+    finished = budget_sweep.evaluate
+
+    def drawing(config, checkpoint, *, work_dir):
+        (work_dir / "predictions").mkdir(parents=True)
+        for name in ("kept_tokens", "predictions/a", "predictions/a_depth", "predictions/b", "predictions/c"):
+            cv2.imwrite(str(work_dir / f"{name}.png"), np.zeros((4, 5, 3), np.uint8))
+        return finished(config, checkpoint, work_dir=work_dir)
+
+    monkeypatch.setattr(budget_sweep, "evaluate", drawing)
+    page = (run(folder) / "index.html").read_text()
+    assert re.findall(r'alt="([^"]+)" src="data:image/jpeg', page) == ["kept_tokens", "a", "b"] * 2
+
+
+def test_of_a_depth_estimators_figures_the_rmse_is_drawn():
+    metrics = {"depth/delta1": 0.5, "depth/abs_rel": 0.2, "depth/rmse": 0.7}
+    assert budget_sweep._chosen(None, metrics) == "depth/rmse"
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ import errno
 
 import pytest
 import torch
+from cases import SMALL_PLAIN
 from kill_run import config
 from mmengine.runner import Runner
+from torch import nn
 
+from effvit_mm.backbones import ToSADeiT
 from effvit_mm.engine.checkpoint_hook import _drop_functions
 from effvit_mm.engine.runner import ExactRunner
 from effvit_mm.errors import NotSavedError
@@ -65,3 +68,19 @@ def test_nothing_but_plain_values_is_left_in_the_states_of_schedulers():
     nested = dict(generator=[dict(anneal_func=len)])
     _drop_functions(nested)
     assert nested == dict(generator=[{}])
+
+
+def test_what_lies_around_a_selector_stage_is_frozen_before_the_model_is_wrapped(runner):
+    network = nn.ModuleDict(dict(backbone=ToSADeiT(**SMALL_PLAIN, stage="selector"), head=nn.Linear(3, 5)))
+    wrapped = runner.wrap_model(None, network)
+    learning = {name.split(".")[1] for name, parameter in wrapped.named_parameters() if parameter.requires_grad}
+    assert learning == {"selections"}
+
+
+def test_the_console_is_spared_a_line_for_each_frozen_weight_and_the_file_is_not(runner, capsys, tmp_path):
+    runner.logger.warning("backbone.norm.weight is skipped since its requires_grad=False")
+    runner.logger.warning("something to read")
+    said = capsys.readouterr()
+    assert "is skipped" not in said.out + said.err
+    assert "something to read" in said.out + said.err
+    assert any("is skipped" in file.read_text() for file in tmp_path.rglob("*.log"))
