@@ -1,6 +1,6 @@
 """Does what a run is made of take the arguments that the config gives it? Asked before anything is built.
 
-Of hooks, loops, data loaders and the optimizer wrapper a misspelt argument would otherwise be met late: a checkpoint
+Of hooks, loops, data loaders, the optimizer wrapper and the randomness a misspelt argument would otherwise be met late: a checkpoint
 hook passes what it does not know on to the writing of the first checkpoint. What takes arguments of any name
 (``**kwargs``) is left alone. Of the model, an argument is known to be wrong only when its part is built, because parts
 hand each other more than the config says.
@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, Registry
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from effvit_mm.engine.explain import arguments_of, names_in
@@ -34,7 +35,7 @@ STRICT = (CheckpointHook.__init__, AmpOptimWrapper.__init__)
 
 
 def check_arguments(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Check the names of hooks, and of the arguments of hooks, loops, data loaders and the optimizer wrapper.
+    """Check the names of hooks, and of the arguments of what a run is made of; see the module.
 
     Args:
         cfg: The config of a run, whose sections are there.
@@ -56,6 +57,10 @@ def check_arguments(cfg: Config, splits: tuple[str, ...]) -> None:
             _check_names(f"{split}_dataloader", loader, DataLoader, "data loader")
         if isinstance(loop, dict):
             _check_names(f"{split}_cfg", loop, _class_of(LOOPS, {"type": _loop_of(split, loop)}, cfg), "loop")
+    settled = set(inspect.signature(Runner.set_randomness).parameters) - {"self"}
+    for name in cfg.get("randomness") or {}:
+        if name not in settled:
+            raise BadInputError(f"randomness.{name} is no setting of it; {near_names(name, settled)}")
     wrapper = cfg.get("optim_wrapper")
     if "train" in splits and isinstance(wrapper, dict) and not wrapper.get("constructor"):
         cls = _class_of(OPTIM_WRAPPERS, {"type": "OptimWrapper", **wrapper}, cfg)

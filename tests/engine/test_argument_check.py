@@ -110,3 +110,8 @@ def test_every_argument_of_torchs_data_loader_is_known():
     loader = dict.fromkeys(("pin_memory", "prefetch_factor", "drop_last", "persistent_workers", "timeout"))
     assert set(loader) <= set(DataLoader.__init__.__code__.co_varnames)
     check_arguments(run_config(train_dataloader=dict(loader, num_batch_per_epoch=3)), ("train",))
+
+
+def test_a_misspelt_setting_of_the_randomness_is_refused():
+    with pytest.raises(BadInputError, match=r"randomness\.sed is no setting of it; did you mean 'seed'"):
+        check_arguments(run_config(randomness=dict(sed=1)), ("train",))
