@@ -2,7 +2,8 @@
 
 Shan et al., "AnchorFormer: Differentiable Anchor Attention for Efficient Vision Transformer", arXiv 2505.16463. The
 operator is a two-step random walk, token -> anchor -> token, whose transition matrix ``A diag(1 / degrees) A^T`` is
-never formed.
+never formed. It averages and is symmetric: what one token gives another, it gets. The form with two sets of anchors
+(``mode='apart'``, ours) is neither.
 """
 
 import math
@@ -13,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effvit_mm.layers.grid import Grid, map_to_tokens, tokens_to_map
+from effvit_mm.layers.heads import at_least_fp32, merge_heads, split_heads, visible
 
-AnchorMode = Literal["paper", "cosine"]
+AnchorMode = Literal["paper", "cosine", "apart"]
 AnchorLocal = Literal["none", "dwconv"]
 
 INITIAL_TEMPERATURE = 0.1
@@ -32,13 +34,19 @@ class AnchorAttention(nn.Module):
     in fp32 whatever the autocast dtype: a degree is a sum of up to N probabilities and passes the range of fp16 at
     800x1344 pixels.
 
+    With ``mode='apart'``, one set of anchors G gathers and another, U, distributes:
+
+    ``contexts = softmax(G K^T / sqrt(d)) V`` over the tokens, ``out = softmax(K U^T / sqrt(d)) contexts`` over the
+    anchors: both steps are torch's fused attention, and a token may give much and take little.
+
     Args:
         dim: Channels C of a token.
         num_heads: Heads h; must divide ``dim``.
         num_anchors: Anchors M of the layer.
         mode: ``'paper'``: logits ``K U^T / sqrt(d)`` with torch's Linear initialisation of U, as released.
             ``'cosine'``: unit-norm keys and anchors over a learned temperature per head (0.1 at the start, never below
-            0.01), so that the anchors differ from the first step on.
+            0.01), so that the anchors differ from the first step on. ``'apart'``: two sets of anchors, drawn from
+            N(0, 1).
         shared_anchors: One set of anchors for all heads (the paper) or one for each.
         local: ``'dwconv'`` adds a 3x3 depth-wise convolution of V before the output projection.
         qkv_bias: Whether the key-value projection has a bias (the paper: no).
@@ -49,11 +57,13 @@ class AnchorAttention(nn.Module):
 
     Cost:
         ``3 N C^2 + 3 N M C`` multiply-adds (``+ 9 N C`` with the local branch), against ``4 N C^2 + 2 N^2 C`` of
-        softmax attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors.
+        softmax attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors. With
+        ``mode='apart'``, ``3 N C^2 + 4 N M C`` multiply-adds and ``3 C^2 + C + 2 M d`` parameters; memory ``O(N C)``
+        where a fused kernel runs.
 
-        Of the forms that are safe in half precision, fp32 products as they stand here are the fastest on a CPU, or tie
-        with other orders of the axes. Both steps as fused attention, the first masked by each token's ``-logsumexp``,
-        take 1.4 to 2.9 times as long, since the logits are then computed three times
+        Of the forms of the walk that are safe in half precision, fp32 products as they stand here are the fastest on a
+        CPU, or tie with other orders of the axes. Both steps as fused attention, the first masked by each token's
+        ``-logsumexp``, take 1.4 to 2.9 times as long, since the logits are then computed three times
         (``tests/benchmarks/anchor_attention.py``, which also runs on a GPU).
 
     Raises:
@@ -63,8 +73,8 @@ class AnchorAttention(nn.Module):
         arXiv 2505.16463; the order of operations is that of the authors' released module.
 
     Differs from the paper:
-        ``mode='paper'`` with the defaults: nothing but the fp32 accumulation. ``'cosine'``, per-head anchors and the
-        local branch are ours.
+        ``mode='paper'`` with the defaults: nothing but the fp32 accumulation. ``'cosine'``, ``'apart'``, per-head
+        anchors and the local branch are ours.
     """
 
     def __init__(
@@ -84,16 +94,17 @@ class AnchorAttention(nn.Module):
             raise ValueError(f"num_heads={num_heads} must divide dim={dim}")
         if num_anchors < 1:
             raise ValueError(f"num_anchors={num_anchors} must be at least 1")
-        if mode not in ("paper", "cosine"):
-            raise ValueError(f"mode={mode!r} must be 'paper' or 'cosine'")
+        if mode not in ("paper", "cosine", "apart"):
+            raise ValueError(f"mode={mode!r} must be 'paper', 'cosine' or 'apart'")
         if local not in ("none", "dwconv"):
             raise ValueError(f"local={local!r} must be 'none' or 'dwconv'")
         self.num_heads = num_heads
         self.head_dim = dim // num_heads
         self.mode = mode
         self.key_value = nn.Linear(dim, 2 * dim, bias=qkv_bias)
-        anchor_shape = (num_anchors, self.head_dim)
-        self.anchors = nn.Parameter(torch.empty(anchor_shape if shared_anchors else (num_heads, *anchor_shape)))
+        anchor_shape = (num_anchors, self.head_dim) if shared_anchors else (num_heads, num_anchors, self.head_dim)
+        self.anchors = nn.Parameter(torch.empty(anchor_shape))
+        self.gather_anchors = nn.Parameter(torch.empty(anchor_shape)) if mode == "apart" else None
         self.log_temperature = nn.Parameter(torch.empty(num_heads)) if mode == "cosine" else None
         self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if local == "dwconv" else None
         self.proj = nn.Linear(dim, dim)
@@ -102,6 +113,10 @@ class AnchorAttention(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the anchors and set the temperature; the projections belong to the network's initialisation."""
+        if self.gather_anchors is not None:
+            nn.init.normal_(self.anchors)
+            nn.init.normal_(self.gather_anchors)
+            return
         for anchors in self.anchors.unbind() if self.anchors.ndim == 3 else (self.anchors,):
             if self.mode == "paper":
                 nn.init.uniform_(anchors, -1 / math.sqrt(self.head_dim), 1 / math.sqrt(self.head_dim))
@@ -125,10 +140,13 @@ class AnchorAttention(nn.Module):
             ``(B, N, C)``.
         """
         keys, values = self.key_value(tokens).chunk(2, dim=-1)  # (B, N, C) each
-        assignment = self.assign(keys)  # (B, N, h, M)
-        if padding_mask is not None:
-            assignment = assignment.masked_fill(padding_mask[:, :, None, None], 0.0)
-        mixed = self.walk(assignment, values)  # (B, N, C)
+        if self.gather_anchors is not None:
+            mixed = self.exchange(keys, values, padding_mask)  # (B, N, C)
+        else:
+            assignment = self.assign(keys)  # (B, N, h, M)
+            if padding_mask is not None:
+                assignment = assignment.masked_fill(padding_mask[:, :, None, None], 0.0)
+            mixed = self.walk(assignment, values)  # (B, N, C)
         if self.local is not None:
             on_grid = values[:, num_prefix:]
             if padding_mask is not None:
@@ -141,11 +159,11 @@ class AnchorAttention(nn.Module):
         """Return the step token -> anchor: probabilities ``(B, N, h, M)``, at least fp32, from keys ``(B, N, C)``."""
         keys = keys.unflatten(-1, (self.num_heads, self.head_dim))  # (B, N, h, d)
         with torch.autocast(keys.device.type, enabled=False):
-            keys, anchors = _at_least_fp32(keys), _at_least_fp32(self.anchors)
+            keys, anchors = at_least_fp32(keys), at_least_fp32(self.anchors)
             if self.log_temperature is None:
                 anchors = anchors / math.sqrt(self.head_dim)
             else:
-                temperature = _at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)
+                temperature = at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)
                 keys = F.normalize(keys, dim=-1) / temperature[:, None]
                 anchors = F.normalize(anchors, dim=-1)
             logits = keys @ anchors.T if anchors.ndim == 2 else torch.einsum("bnhd,hmd->bnhm", keys, anchors)
@@ -163,6 +181,13 @@ class AnchorAttention(nn.Module):
             mixed = to_tokens @ contexts  # (B, h, N, d)
         return mixed.transpose(1, 2).flatten(2).to(values.dtype)
 
-
-def _at_least_fp32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    def exchange(self, keys: Tensor, values: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Gather values ``(B, N, C)`` by one set of anchors and distribute them by the other (``mode='apart'``)."""
+        assert self.gather_anchors is not None
+        keys, values = split_heads(keys, self.num_heads), split_heads(values, self.num_heads)  # (B, h, N, d)
+        gather, distribute = (
+            anchors.to(keys.dtype).expand(*keys.shape[:2], -1, -1)  # (B, h, M, d)
+            for anchors in (self.gather_anchors, self.anchors)
+        )
+        contexts = F.scaled_dot_product_attention(gather, keys, values, attn_mask=visible(padding_mask))
+        return merge_heads(F.scaled_dot_product_attention(keys, distribute, contexts))

@@ -186,3 +186,5 @@ VARIANTS = {
     # In the pyramid the mixing alone costs more than the whole network should.
     "dense at equal cost": Variant("self", None, equal=True),
 }
+SWEEP = {f"apart, M={num}": num for num in (5, 15, 30, 64, 100)}
+VARIANTS |= {name: Variant(spec := {"type": "apart", "num_anchors": num}, spec) for name, num in SWEEP.items()}

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/mixer_learning.py --task cifar --cifar cifar10.zip --out work_dirs/mixer_learning
     python tests/benchmarks/mixer_learning.py --task toy --mixers apart agent '{"type": "window"}' --seeds 0 1
-    python tests/benchmarks/mixer_learning.py --show --out work_dirs/mixer_learning
+    python tests/benchmarks/mixer_learning.py --out work_dirs/mixer_learning --plot docs/pictures/anchors.png
 
 Every run appends a row to OUT/rows.jsonl; runs that have one are skipped, so a call can be repeated, and several can
 share a folder. A mixer is a name of ``compared_mixers.VARIANTS``, a registered mixer, or a dict of ``type`` and
-options as JSON.
+options as JSON. The tables and the plot are those of all rows, whatever ran just now.
 """
 
 import argparse
@@ -20,7 +20,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from compared_mixers import VARIANTS, ApartAnchors, Variant
+from learning_report import draw, table_of
 from learning_tasks import IGNORED, Cifar, Task, ToyScenes
+from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
@@ -182,6 +184,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="(default: the task's)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("work_dirs/mixer_learning"))
+    parser.add_argument("--plot", type=Path, help="(default: OUT/learning.png)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -189,6 +192,11 @@ def main() -> None:
     for name in args.task:
         tasks[name].epochs = args.epochs or tasks[name].epochs
         run(tasks[name], args.mixers, args.seeds, args.out / "rows.jsonl")
+    rows = rows_in(args.out / "rows.jsonl")
+    for name in sorted({row["task"] for row in rows}):
+        Console(width=140).print(table_of(rows, name))
+    if rows:
+        draw(rows, args.plot or args.out / "learning.png")
 
 
 if __name__ == "__main__":

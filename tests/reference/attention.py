@@ -43,6 +43,35 @@ def walk_matrix(keys: Tensor, anchors: Tensor, scale: float) -> Tensor:
 
 
 @torch.no_grad()
+def apart_anchor_attention(
+    tokens: Tensor,
+    key_value: Tensor,
+    gather: Tensor,
+    distribute: Tensor,
+    proj: Tensor,
+    proj_bias: Tensor,
+    *,
+    num_heads: int,
+) -> Tensor:
+    """Anchors that gather, anchors that distribute, a picture, a head and a pair at a time; both (h, M, d)."""
+    out = torch.zeros_like(tokens)
+    channels = tokens.shape[-1]
+    dim = channels // num_heads
+    for b, picture in enumerate(tokens):
+        keys, values = (picture @ key_value.T).split(channels, dim=-1)
+        for head in range(num_heads):
+            own = slice(head * dim, (head + 1) * dim)
+            contexts = []
+            for anchor in gather[head]:
+                weights = [math.exp(float(anchor @ key) / math.sqrt(dim)) for key in keys[:, own]]
+                contexts.append(sum(w * value for w, value in zip(weights, values[:, own], strict=True)) / sum(weights))
+            for i, key in enumerate(keys[:, own]):
+                weights = [math.exp(float(anchor @ key) / math.sqrt(dim)) for anchor in distribute[head]]
+                out[b, i, own] = sum(w * context for w, context in zip(weights, contexts, strict=True)) / sum(weights)
+    return out @ proj.T + proj_bias
+
+
+@torch.no_grad()
 def self_attention(
     tokens: Tensor, qkv: Tensor, qkv_bias: Tensor, proj: Tensor, proj_bias: Tensor, *, num_heads: int
 ) -> Tensor:
