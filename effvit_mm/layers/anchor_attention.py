@@ -36,8 +36,10 @@ class AnchorAttention(nn.Module):
 
     With ``mode='apart'``, one set of anchors G gathers and another, U, distributes:
 
-    ``contexts = softmax(G K^T / sqrt(d)) V`` over the tokens, ``out = softmax(K U^T / sqrt(d)) contexts`` over the
-    anchors: both steps are torch's fused attention, and a token may give much and take little.
+    ``contexts = softmax(G K^T / t) V`` over the tokens, ``out = softmax(K U^T / t) contexts`` over the anchors,
+
+    with keys and anchors of unit norm and a temperature t: both steps are torch's fused attention, and a token may give
+    much and take little.
 
     Args:
         dim: Channels C of a token.
@@ -45,8 +47,8 @@ class AnchorAttention(nn.Module):
         num_anchors: Anchors M of the layer.
         mode: ``'paper'``: logits ``K U^T / sqrt(d)`` with torch's Linear initialisation of U, as released.
             ``'cosine'``: unit-norm keys and anchors over a learned temperature per head (0.1 at the start, never below
-            0.01), so that the anchors differ from the first step on. ``'apart'``: two sets of anchors, drawn from
-            N(0, 1).
+            0.01), so that the anchors differ from the first step on. ``'apart'``: the same logits, with two sets of
+            anchors.
         shared_anchors: One set of anchors for all heads (the paper) or one for each.
         local: ``'dwconv'`` adds a 3x3 depth-wise convolution of V before the output projection.
         qkv_bias: Whether the key-value projection has a bias (the paper: no).
@@ -58,7 +60,7 @@ class AnchorAttention(nn.Module):
     Cost:
         ``3 N C^2 + 3 N M C`` multiply-adds (``+ 9 N C`` with the local branch), against ``4 N C^2 + 2 N^2 C`` of
         softmax attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors. With
-        ``mode='apart'``, ``3 N C^2 + 4 N M C`` multiply-adds and ``3 C^2 + C + 2 M d`` parameters; memory ``O(N C)``
+        ``mode='apart'``, ``3 N C^2 + 4 N M C`` multiply-adds and ``M d`` parameters more; memory ``O(N C)``
         where a fused kernel runs.
 
         Of the forms of the walk that are safe in half precision, fp32 products as they stand here are the fastest on a
@@ -83,7 +85,7 @@ class AnchorAttention(nn.Module):
         num_heads: int,
         *,
         num_anchors: int = 30,
-        mode: AnchorMode = "cosine",
+        mode: AnchorMode = "apart",
         shared_anchors: bool = True,
         local: AnchorLocal = "none",
         qkv_bias: bool = False,
@@ -105,7 +107,7 @@ class AnchorAttention(nn.Module):
         anchor_shape = (num_anchors, self.head_dim) if shared_anchors else (num_heads, num_anchors, self.head_dim)
         self.anchors = nn.Parameter(torch.empty(anchor_shape))
         self.gather_anchors = nn.Parameter(torch.empty(anchor_shape)) if mode == "apart" else None
-        self.log_temperature = nn.Parameter(torch.empty(num_heads)) if mode == "cosine" else None
+        self.log_temperature = nn.Parameter(torch.empty(num_heads)) if mode != "paper" else None
         self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if local == "dwconv" else None
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
@@ -113,17 +115,15 @@ class AnchorAttention(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the anchors and set the temperature; the projections belong to the network's initialisation."""
-        if self.gather_anchors is not None:
-            nn.init.normal_(self.anchors)
-            nn.init.normal_(self.gather_anchors)
-            return
         for anchors in self.anchors.unbind() if self.anchors.ndim == 3 else (self.anchors,):
             if self.mode == "paper":
                 nn.init.uniform_(anchors, -1 / math.sqrt(self.head_dim), 1 / math.sqrt(self.head_dim))
-            elif anchors.shape[0] <= self.head_dim:
+            elif self.mode == "cosine" and anchors.shape[0] <= self.head_dim:
                 nn.init.orthogonal_(anchors)
             else:
                 nn.init.normal_(anchors)
+        if self.gather_anchors is not None:
+            nn.init.normal_(self.gather_anchors)
         if self.log_temperature is not None:
             nn.init.constant_(self.log_temperature, math.log(INITIAL_TEMPERATURE))
 
@@ -157,17 +157,20 @@ class AnchorAttention(nn.Module):
 
     def assign(self, keys: Tensor) -> Tensor:
         """Return the step token -> anchor: probabilities ``(B, N, h, M)``, at least fp32, from keys ``(B, N, C)``."""
+        return self.logits(keys, self.anchors).softmax(dim=-1)
+
+    def logits(self, keys: Tensor, anchors: Tensor) -> Tensor:
+        """Compare keys ``(B, N, C)`` with anchors ``(M, d)`` or ``(h, M, d)``: ``(B, N, h, M)``, at least fp32."""
         keys = keys.unflatten(-1, (self.num_heads, self.head_dim))  # (B, N, h, d)
         with torch.autocast(keys.device.type, enabled=False):
-            keys, anchors = at_least_fp32(keys), at_least_fp32(self.anchors)
+            keys, anchors = at_least_fp32(keys), at_least_fp32(anchors)
             if self.log_temperature is None:
                 anchors = anchors / math.sqrt(self.head_dim)
             else:
                 temperature = at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)
                 keys = F.normalize(keys, dim=-1) / temperature[:, None]
                 anchors = F.normalize(anchors, dim=-1)
-            logits = keys @ anchors.T if anchors.ndim == 2 else torch.einsum("bnhd,hmd->bnhm", keys, anchors)
-            return logits.softmax(dim=-1)
+            return keys @ anchors.T if anchors.ndim == 2 else torch.einsum("bnhd,hmd->bnhm", keys, anchors)
 
     def walk(self, assignment: Tensor, values: Tensor) -> Tensor:
         """Take both steps of the walk: gather values ``(B, N, C)`` at the anchors, distribute them to the tokens."""
@@ -184,10 +187,15 @@ class AnchorAttention(nn.Module):
     def exchange(self, keys: Tensor, values: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Gather values ``(B, N, C)`` by one set of anchors and distribute them by the other (``mode='apart'``)."""
         assert self.gather_anchors is not None
+        assert self.log_temperature is not None
         keys, values = split_heads(keys, self.num_heads), split_heads(values, self.num_heads)  # (B, h, N, d)
-        gather, distribute = (
-            anchors.to(keys.dtype).expand(*keys.shape[:2], -1, -1)  # (B, h, M, d)
-            for anchors in (self.gather_anchors, self.anchors)
-        )
-        contexts = F.scaled_dot_product_attention(gather, keys, values, attn_mask=visible(padding_mask))
-        return merge_heads(F.scaled_dot_product_attention(keys, distribute, contexts))
+        with torch.autocast(keys.device.type, enabled=False):
+            temperature = at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)[:, None, None]
+            gather, distribute = (
+                (F.normalize(at_least_fp32(anchors), dim=-1) / temperature).to(values.dtype)  # (h, M, d)
+                for anchors in (self.gather_anchors, self.anchors)
+            )
+            keys = F.normalize(at_least_fp32(keys), dim=-1).to(values.dtype)
+        gather, distribute = (anchors.expand(len(keys), -1, -1, -1) for anchors in (gather, distribute))
+        contexts = F.scaled_dot_product_attention(gather, keys, values, attn_mask=visible(padding_mask), scale=1.0)
+        return merge_heads(F.scaled_dot_product_attention(keys, distribute, contexts, scale=1.0))

@@ -1,5 +1,6 @@
 """What ``mixer_learning.py`` compares: controls, and forms of anchor attention that the package does not ship."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,7 @@ class LocalSelfAttention(SelfAttention):
 
 
 class ApartAnchors(nn.Module):
-    """Forms of anchor attention that gather by a softmax over tokens and distribute by one over anchors.
+    """Relatives of anchor attention's ``mode='apart'``, which is this with its defaults.
 
     Args:
         dim: Channels.
@@ -67,7 +68,8 @@ class ApartAnchors(nn.Module):
         sets: 2 for anchors that gather and anchors that distribute, 1 for anchors that do both.
         pooled: ``(rows, columns)``, M in all: the mean of the keys or queries in that part of the picture is added to
             each anchor.
-        unit: Unit-norm keys and anchors over a learned temperature, 0.1 at the start.
+        unit: Unit-norm keys and anchors over a learned temperature, 0.1 at the start; else dot products over
+            ``sqrt(d)``.
         local: ``'dwconv'`` or ``'none'``.
     """
 
@@ -80,7 +82,7 @@ class ApartAnchors(nn.Module):
         query: bool = False,
         sets: int = 2,
         pooled: Grid | None = None,
-        unit: bool = False,
+        unit: bool = True,
         local: str = "none",
     ) -> None:
         super().__init__()
@@ -94,7 +96,7 @@ class ApartAnchors(nn.Module):
     def reset_parameters(self) -> None:
         nn.init.normal_(self.anchors)
         if self.log_temperature is not None:
-            nn.init.constant_(self.log_temperature, -2.3)
+            nn.init.constant_(self.log_temperature, math.log(0.1))
 
     def forward(self, tokens: Tensor, grid: Grid, *, num_prefix: int = 0, padding_mask: Tensor | None = None) -> Tensor:
         gatherers, keys, values, queries, distributors, scale = self.parts(tokens, grid)
@@ -144,6 +146,10 @@ class Variant:
     toy: Spec | None
     equal: bool = False
 
+    def on(self, task: str) -> Spec | None:
+        """Return the mixer for a task."""
+        return self.toy if task == "toy" else self.cifar
+
 
 def anchors_of(**options: Any) -> Variant:
     """A form of anchor attention with 16 anchors for 64 tokens, and 30 in the pyramid."""
@@ -162,12 +168,12 @@ LOCAL = {"local": "dwconv"}
 FORMS = {
     "paper": {"type": "anchor", "mode": "paper"},
     "cosine": {"type": "anchor", "mode": "cosine"},
-    "apart": {"type": "apart"},
+    "apart": {"type": "anchor", "mode": "apart"},
     "apart, one set": {"type": "apart", "sets": 1},
-    "apart, unit": {"type": "apart", "unit": True},
-    "apart, query": {"type": "apart", "query": True},
-    "apart, pooled": {"type": "apart", "pooled": True},
-    "apart, query, pooled": {"type": "apart", "query": True, "pooled": True},
+    "apart, dot product": {"type": "apart", "unit": False},
+    "apart, dot product, one set": {"type": "apart", "unit": False, "sets": 1},
+    "apart, dot product, query": {"type": "apart", "unit": False, "query": True},
+    "apart, dot product, pooled": {"type": "apart", "unit": False, "pooled": True},
 }
 VARIANTS = {
     "mean": Variant("mean", "mean"),
@@ -187,4 +193,6 @@ VARIANTS = {
     "dense at equal cost": Variant("self", None, equal=True),
 }
 SWEEP = {f"apart, M={num}": num for num in (5, 15, 30, 64, 100)}
-VARIANTS |= {name: Variant(spec := {"type": "apart", "num_anchors": num}, spec) for name, num in SWEEP.items()}
+for name, num in SWEEP.items():
+    spec = {"type": "anchor", "mode": "apart", "num_anchors": num}
+    VARIANTS[name] = Variant(spec, spec)

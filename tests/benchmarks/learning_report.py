@@ -8,7 +8,11 @@ from compared_mixers import SWEEP, VARIANTS
 from rich.table import Table
 
 Row = dict[str, Any]
-TITLES = {"cifar": "CIFAR-10, 64 tokens: accuracy, %", "toy": "Toy scenes, 1280 tokens: mIoU, %"}
+TITLES = {
+    "cifar": "CIFAR-10, 64 tokens: accuracy, %",
+    "cifar_mix": "The same, convolutions in the MLPs",
+    "toy": "Toy scenes, 1280 tokens: mIoU, %",
+}
 COLORS = {"anchors": "tab:blue", "walk": "tab:orange", "control": "tab:gray", "other": "tab:green"}
 
 
@@ -54,11 +58,15 @@ def draw(rows: list[Row], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(12, 10.5), layout="constrained", height_ratios=(2, 1))
-    for axis, task in zip(axes[0], TITLES, strict=True):
-        _scores(axis, rows, task)
-    _sweep(axes[1, 0], rows)
-    _exchange(axes[1, 1], rows)
+    figure, axes = plt.subplot_mosaic(
+        [["cifar", "cifar", "cifar_mix"], ["cifar", "cifar", "toy"], ["sweep", "exchange", "toy"]],
+        figsize=(15, 11),
+        layout="constrained",
+    )
+    for task in TITLES:
+        _scores(axes[task], rows, task)
+    _sweep(axes["sweep"], rows)
+    _exchange(axes["exchange"], rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
 

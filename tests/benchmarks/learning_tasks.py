@@ -25,13 +25,16 @@ IGNORED = 255
 class Columnar(nn.Module):
     """A plain ViT for 32x32 pixels: patches of 4, no class token, mean over tokens, linear."""
 
+    mlp: type[Mlp] = Mlp
+
     def __init__(self, mixer: Spec, mlp_factor: float, *, dim: int = 64, depth: int = 4, num_heads: int = 2) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, dim, 4, stride=4)
         self.positions = AbsolutePositions(dim, (8, 8))
         hidden = round(2 * dim * mlp_factor)
         self.blocks = nn.ModuleList(
-            Block(dim, build_mechanism(TOKEN_MIXERS, mixer, dim, num_heads), Mlp(dim, hidden)) for _ in range(depth)
+            Block(dim, build_mechanism(TOKEN_MIXERS, mixer, dim, num_heads), self.mlp(dim, hidden))
+            for _ in range(depth)
         )
         self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, 10)
         initialize_weights(self)
@@ -42,6 +45,12 @@ class Columnar(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, grid)
         return self.head(self.norm(tokens).mean(1))
+
+
+class ColumnarMix(Columnar):
+    """The same with a depth-wise convolution in each MLP, as pyramids have it."""
+
+    mlp = MixMlp
 
 
 class Segmenter(nn.Module):
@@ -153,6 +162,10 @@ class Cifar(Task):
         _, _, pictures, labels = self.data
         found = torch.cat([network(normalised(chunk)).argmax(1) for chunk in pictures.split(250)])
         return 100 * (found == labels).float().mean().item()
+
+
+class CifarMix(Cifar):
+    name, network = "cifar_mix", ColumnarMix
 
 
 class ToyScenes(Task):

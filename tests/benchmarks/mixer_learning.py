@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from compared_mixers import VARIANTS, ApartAnchors, Variant
 from learning_report import draw, table_of
-from learning_tasks import IGNORED, Cifar, Task, ToyScenes
+from learning_tasks import IGNORED, Cifar, CifarMix, Task, ToyScenes
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
@@ -45,10 +45,10 @@ def variant_of(name: str) -> Variant:
 def built(task: Task, name: str) -> nn.Module:
     """Build the network of a variant; at equal cost, with MLPs of another width."""
     variant = variant_of(name)
-    spec = getattr(variant, task.name)
+    spec = variant.on(task.name)
     if not variant.equal:
         return task.network(spec, 1.0)
-    target = macs(task.network(getattr(VARIANTS["paper"], task.name), 1.0), task)
+    target = macs(task.network(VARIANTS["paper"].on(task.name), 1.0), task)
     whole, half = (macs(task.network(spec, factor), task) for factor in (1.0, 0.5))
     return task.network(spec, 1 + (target - whole) / (2 * (whole - half)))
 
@@ -64,7 +64,11 @@ def steps_of(mixer: nn.Module, tokens: Tensor, grid: tuple[int, int]) -> tuple[T
         return mixer.steps(tokens, grid)
     if not isinstance(mixer, AnchorAttention):
         return None
-    taken = mixer.assign(mixer.key_value(tokens).chunk(2, dim=-1)[0]).transpose(1, 2)
+    keys = mixer.key_value(tokens).chunk(2, dim=-1)[0]
+    taken = mixer.assign(keys).transpose(1, 2)
+    if mixer.gather_anchors is not None:
+        logits = mixer.logits(keys, mixer.gather_anchors)
+        return logits.softmax(1).permute(0, 2, 3, 1), taken
     return (taken / taken.sum(2, keepdim=True)).transpose(-2, -1), taken
 
 
@@ -138,7 +142,7 @@ def learn(task: Task, name: str, seed: int, tick: Callable[[], None]) -> Row:
         "mixer": name,
         "seed": seed,
         "epochs": task.epochs,
-        "spec": getattr(variant_of(name), task.name),
+        "spec": variant_of(name).on(task.name),
         "score": task.score(network.eval()),
         "metric": task.metric,
         "losses": losses,
@@ -158,7 +162,7 @@ def rows_in(path: Path) -> list[Row]:
 
 def run(task: Task, names: list[str], seeds: list[int], path: Path) -> None:
     """Run what has no row yet; all mixers on one seed before any on the next."""
-    todo = [(name, seed) for seed in seeds for name in names if getattr(variant_of(name), task.name) is not None]
+    todo = [(name, seed) for seed in seeds for name in names if variant_of(name).on(task.name) is not None]
     with Progress() as progress:
         whole = progress.add_task(f"{task.name}", total=len(todo))
         for name, seed in todo:
@@ -176,7 +180,7 @@ def run(task: Task, names: list[str], seeds: list[int], path: Path) -> None:
 def main() -> None:
     """Run, and show the table and the plot of all rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=["cifar", "toy"], nargs="*", default=[])
+    parser.add_argument("--task", choices=["cifar", "cifar_mix", "toy"], nargs="*", default=[])
     parser.add_argument("--cifar", type=Path, help="archive of train/<class>/*.jpg and test/<class>/*.jpg")
     parser.add_argument("--toy-root", type=Path, help="toy scenes of the default size (default: rendered into OUT)")
     parser.add_argument("--mixers", nargs="+", default=list(VARIANTS), help="(default: all of the comparison)")
@@ -188,7 +192,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    tasks: dict[str, Task] = {"cifar": Cifar(args.cifar), "toy": ToyScenes(args.toy_root or args.out / "toy_scenes")}
+    tasks: dict[str, Task] = {
+        "cifar": Cifar(args.cifar),
+        "cifar_mix": CifarMix(args.cifar),
+        "toy": ToyScenes(args.toy_root or args.out / "toy_scenes"),
+    }
     for name in args.task:
         tasks[name].epochs = args.epochs or tasks[name].epochs
         run(tasks[name], args.mixers, args.seeds, args.out / "rows.jsonl")

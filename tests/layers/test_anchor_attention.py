@@ -1,5 +1,7 @@
 """Anchor attention against its equations, and the laws of the walk it takes."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -47,13 +49,13 @@ def test_paper_mode_equals_the_dense_walk_matrix(spread):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("spread", [1.0, 10.0])
-def test_apart_mode_equals_the_loops_over_its_equations(spread, shared):
+def test_apart_mode_equals_the_loops_over_its_equations(shared):
     layer, x = built(mode="apart", shared_anchors=shared), tokens()
-    layer.key_value.weight.data *= spread
+    layer.log_temperature.data = torch.tensor([0.5, 0.1, 0.02], dtype=torch.float64).log()
     anchors = (layer.gather_anchors.expand(HEADS, -1, -1), layer.anchors.expand(HEADS, -1, -1))
+    temperatures = layer.log_temperature.exp()
     expected = reference.apart_anchor_attention(
-        x, layer.key_value.weight, *anchors, layer.proj.weight, layer.proj.bias, num_heads=HEADS
+        x, layer.key_value.weight, *anchors, layer.proj.weight, layer.proj.bias, temperatures=temperatures
     )
     torch.testing.assert_close(layer(x, GRID), expected, rtol=1e-11, atol=1e-12)
 
@@ -85,8 +87,9 @@ def test_cosine_mode_is_the_paper_mode_on_unit_keys_and_anchors():
     torch.testing.assert_close(layer.assign(keys.flatten(2)), logits.softmax(-1))
 
 
-def test_cosine_temperature_never_falls_below_its_floor():
-    layer, x = built(mode="cosine"), tokens()
+@pytest.mark.parametrize("mode", ["cosine", "apart"])
+def test_the_temperature_never_falls_below_its_floor(mode):
+    layer, x = built(mode=mode), tokens()
     layer.log_temperature.data.fill_(-50.0)
     colder = layer(x, GRID)
     layer.log_temperature.data.fill_(-100.0)
@@ -113,10 +116,10 @@ def test_walk_is_symmetric_doubly_stochastic_and_of_low_rank(mode, shared, heigh
 
 @pytest.mark.parametrize("shared", [True, False])
 @settings(deadline=None, max_examples=15)
-@given(height=st.integers(1, 6), width=st.integers(1, 6), spread=st.floats(0.1, 20))
-def test_apart_anchors_average_with_low_rank(shared, height, width, spread):
+@given(height=st.integers(1, 6), width=st.integers(1, 6), temperature=st.floats(0.01, 2))
+def test_apart_anchors_average_with_low_rank(shared, height, width, temperature):
     layer = built(mode="apart", shared_anchors=shared)
-    layer.key_value.weight.data *= spread
+    layer.log_temperature.data.fill_(math.log(temperature))
     matrix = walk(layer, tokens(height * width))
     torch.testing.assert_close(matrix.sum(-1), torch.ones(matrix.shape[:-1], dtype=matrix.dtype))
     assert matrix.min() >= 0
@@ -125,7 +128,6 @@ def test_apart_anchors_average_with_low_rank(shared, height, width, spread):
 
 def test_apart_anchors_let_a_token_give_more_than_it_takes():
     layer, x = built(mode="apart"), tokens()
-    layer.key_value.weight.data *= 10
     matrix = walk(layer, x)
     assert matrix.sum(-2).max() > 2  # the walk gives every token one token's worth of weight
     assert (matrix - matrix.transpose(-2, -1)).abs().max() > 0.1
@@ -288,7 +290,7 @@ def test_parameters_and_multiply_adds_are_those_of_the_closed_form(shared):
 def test_apart_mode_costs_one_more_product_and_one_more_set_of_anchors(shared):
     layer, n = built(mode="apart", shared_anchors=shared).float(), H * W
     anchors = M * C // HEADS if shared else M * C
-    assert sum(p.numel() for p in layer.parameters()) == 3 * C**2 + C + 2 * anchors
+    assert sum(p.numel() for p in layer.parameters()) == 3 * C**2 + C + 2 * anchors + HEADS  # a temperature a head
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         layer(tokens(batch=1).float(), GRID)
     assert counter.get_total_flops() == 2 * (3 * n * C**2 + 4 * n * M * C)
