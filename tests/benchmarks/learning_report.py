@@ -1,6 +1,9 @@
 """The table and the plot of ``mixer_learning.py``, from its rows."""
 
 import statistics
+from collections.abc import Callable
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +61,20 @@ def draw(rows: list[Row], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplot_mosaic(
-        [["cifar", "cifar", "cifar_mix"], ["cifar", "cifar", "toy"], ["sweep", "exchange", "toy"]],
-        figsize=(15, 11),
-        layout="constrained",
+    panels: dict[str, Callable[..., None]] = {
+        task: partial(_scores, task=task) for task in TITLES if names_of(rows, task)
+    }
+    panels["exchange"] = _exchange
+    if any(row["mixer"] in SWEEP for row in rows):
+        panels["sweep"] = _sweep
+    figure, axes = plt.subplots(
+        -(-len(panels) // 2), 2, figsize=(13, 5.2 * (-(-len(panels) // 2))), layout="constrained"
     )
-    for task in TITLES:
-        _scores(axes[task], rows, task)
-    _sweep(axes["sweep"], rows)
-    _exchange(axes["exchange"], rows)
+    for axis, panel in zip_longest(axes.flat, panels.values()):
+        if panel is None:
+            axis.axis("off")
+        else:
+            panel(axis, rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
 
@@ -78,7 +86,7 @@ def _scores(axis: Any, rows: list[Row], task: str) -> None:
         color = COLORS[_family(name)]
         _points(axis, scores, [place] * len(scores), color)
         axis.plot([statistics.mean(scores)], [place], "|", color=color, markersize=14, markeredgewidth=2.5)
-    axis.set_yticks(range(len(names)), reversed(names))
+    axis.set_yticks(range(len(names)), names[::-1])
     axis.set(title=TITLES[task])
     axis.grid(alpha=0.3)
 
@@ -110,7 +118,7 @@ def _exchange(axis: Any, rows: list[Row]) -> None:
             curves = zip(*([statistics.mean(point["rank"]) for point in row["exchange"]] for row in runs), strict=True)
             means = [statistics.mean(values) for values in curves]
             share = [i / (len(means) - 1) for i in range(len(means))]
-            axis.plot(share, means, ("-", "--")[number], color=color, label=f"{name}, {task}")
+            axis.plot(share, means, ("-", ":", "--")[number], color=color, label=f"{name}, {task}")
     axis.set(title="Effective anchors, mean over layers", xlabel="share of the training", yscale="log")
     axis.grid(alpha=0.3)
     axis.legend()
