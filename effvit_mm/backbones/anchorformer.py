@@ -43,7 +43,7 @@ class AnchorFormer(Pyramid):
 
     Differs from the paper:
         The assembly (above), and the operator: ``mode='apart'`` is the default. With ``'paper'`` all anchors coincide
-        at initialisation, and the walk learns little more than mean pooling does (docs/anchors.md).
+        at initialisation, and in small networks the walk learned what mean pooling does (docs/anchors.md).
     """
 
     variants: ClassVar[Mapping[str, PyramidSizes]] = {

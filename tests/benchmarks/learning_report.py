@@ -119,9 +119,9 @@ def _exchange(axis: Any, rows: list[Row]) -> None:
             means = [statistics.mean(values) for values in curves]
             share = [i / (len(means) - 1) for i in range(len(means))]
             axis.plot(share, means, ("-", ":", "--")[number], color=color, label=f"{name}, {task}")
-    axis.set(title="Effective anchors, mean over layers", xlabel="share of the training", yscale="log")
+    axis.set(title="Effective anchors, mean over layers", xlabel="share of the training", ylim=(0, None))
     axis.grid(alpha=0.3)
-    axis.legend()
+    axis.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.32))
 
 
 def _points(axis: Any, xs: list[float], ys: list[float], color: str) -> None:

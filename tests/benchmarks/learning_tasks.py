@@ -135,7 +135,7 @@ class Task:
 
 class Cifar(Task):
     name, metric, network = "cifar", "accuracy", Columnar
-    epochs, batch, lr, shift, size = 3, 64, 2e-3, 4, (32, 32)
+    epochs, batch, lr, shift, size = 2, 64, 2e-3, 4, (32, 32)
 
     def __init__(self, archive: Path | None) -> None:
         self.archive = archive
