@@ -22,7 +22,7 @@ class AnchorFormer(Pyramid):
     Args:
         variant: ``'t'``, ``'s'`` or ``'b'``: 4.07, 18.00 and 62.97 M parameters; 0.70, 2.68 and 9.21 G multiply-adds at
             224x224.
-        num_anchors: Anchors M of each layer; 22 keep the budgets, since four products with M anchors are taken where the
+        num_anchors: Anchors M of each layer; 22 keep the budgets: four products with M anchors are taken where the
             paper's form takes three with 30.
         mode: Form of the operator, see :class:`~effvit_mm.layers.AnchorAttention`.
         shared_anchors: Whether the heads of a layer share its anchors.
