@@ -32,8 +32,9 @@ ROOT = Path(__file__).parents[1]
 MIXERS = {
     "self": lambda dim, heads: SelfAttention(dim, heads),
     "relative": lambda dim, heads: RelativePositionAttention(dim, heads, table_grid=(3, 4)),
-    "anchor_cosine": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5),
+    "anchor_cosine": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5, mode="cosine"),
     "anchor_paper": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5, mode="paper"),
+    "anchor_apart": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5, mode="apart"),
     "anchor_local": lambda dim, heads: AnchorAttention(dim, heads, num_anchors=5, local="dwconv", shared_anchors=False),
     "window": lambda dim, heads: WindowAttention(dim, heads, window_size=4),
     "window_moved": lambda dim, heads: WindowAttention(dim, heads, window_size=3, shift=2),

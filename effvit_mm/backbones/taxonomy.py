@@ -59,10 +59,10 @@ MIXERS: Mapping[str, MixerRow] = {
     ),
     "anchor": MixerRow(
         "complexity reduction",
-        "random walk through M learned anchors",
+        "M learned anchors gather and hand on; in the paper's form, a random walk through them",
         "full context at linear cost",
         "pairs: N² to N M",
-        "3 N M C",
+        "4 N M C, the walk 3 N M C",
         False,
         True,
         "Shan et al. 2025",

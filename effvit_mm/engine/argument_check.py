@@ -1,9 +1,9 @@
 """Does what a run is made of take the arguments that the config gives it? Asked before anything is built.
 
-Of hooks, loops, data loaders, the optimizer wrapper and the randomness, a misspelt argument would otherwise be met late: a
-checkpoint hook passes what it does not know on to the writing of the first checkpoint. What takes arguments of any name
-(``**kwargs``) is left alone. Of the model, an argument is known to be wrong only when its part is built, because parts
-hand each other more than the config says.
+Of hooks, loops, data loaders, the optimizer wrapper and the randomness, a misspelt argument would otherwise be met
+late: a checkpoint hook passes what it does not know on to the writing of the first checkpoint. What takes arguments of
+any name (``**kwargs``) is left alone. Of the model, an argument is known to be wrong only when its part is built,
+because parts hand each other more than the config says.
 """
 
 import inspect

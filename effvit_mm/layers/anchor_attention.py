@@ -2,7 +2,8 @@
 
 Shan et al., "AnchorFormer: Differentiable Anchor Attention for Efficient Vision Transformer", arXiv 2505.16463. The
 operator is a two-step random walk, token -> anchor -> token, whose transition matrix ``A diag(1 / degrees) A^T`` is
-never formed.
+never formed. It averages and is symmetric: what one token gives another, it gets. The form with two sets of anchors
+(``mode='apart'``, ours) is neither.
 """
 
 import math
@@ -13,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effvit_mm.layers.grid import Grid, map_to_tokens, tokens_to_map
-from effvit_mm.layers.heads import at_least_fp32, check_heads
+from effvit_mm.layers.heads import at_least_fp32, check_heads, merge_heads, split_heads, visible
 
-AnchorMode = Literal["paper", "cosine"]
+AnchorMode = Literal["paper", "cosine", "apart"]
 AnchorLocal = Literal["none", "dwconv"]
 
 INITIAL_TEMPERATURE = 0.1
@@ -33,13 +34,21 @@ class AnchorAttention(nn.Module):
     in fp32 whatever the autocast dtype: a degree is a sum of up to N probabilities and passes the range of fp16 at
     800x1344 pixels.
 
+    With ``mode='apart'``, one set of anchors G gathers and another, U, distributes:
+
+    ``contexts = softmax(G K^T / t) V`` over the tokens, ``out = softmax(K U^T / t) contexts`` over the anchors,
+
+    with keys and anchors of unit norm and a temperature t: both steps are torch's fused attention, and a token may give
+    much and take little.
+
     Args:
         dim: Channels C of a token.
         num_heads: Heads h; must divide ``dim``.
         num_anchors: Anchors M of the layer.
         mode: ``'paper'``: logits ``K U^T / sqrt(d)`` with torch's Linear initialisation of U, as released.
             ``'cosine'``: unit-norm keys and anchors over a learned temperature per head (0.1 at the start, never below
-            0.01), so that the anchors differ from the first step on.
+            0.01), so that the anchors differ from the first step on. ``'apart'``: the same logits, with two sets of
+            anchors.
         shared_anchors: One set of anchors for all heads (the paper) or one for each.
         local: ``'dwconv'`` adds a 3x3 depth-wise convolution of V before the output projection.
         qkv_bias: Whether the key-value projection has a bias (the paper: no).
@@ -50,11 +59,13 @@ class AnchorAttention(nn.Module):
 
     Cost:
         ``3 N C^2 + 3 N M C`` multiply-adds (``+ 9 N C`` with the local branch), against ``4 N C^2 + 2 N^2 C`` of
-        softmax attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors.
+        softmax attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors. With
+        ``mode='apart'``, ``3 N C^2 + 4 N M C`` multiply-adds and ``M d`` parameters more; memory ``O(N C)``
+        where a fused kernel runs.
 
-        Of the forms that are safe in half precision, fp32 products as they stand here are the fastest on a CPU, or tie
-        with other orders of the axes. Both steps as fused attention, the first masked by each token's ``-logsumexp``,
-        take 1.4 to 2.9 times as long, since the logits are then computed three times
+        Of the forms of the walk that are safe in half precision, fp32 products as they stand here are the fastest on a
+        CPU, or tie with other orders of the axes. Both steps as fused attention, the first masked by each token's
+        ``-logsumexp``, take 1.4 to 2.9 times as long, since the logits are then computed three times
         (``tests/benchmarks/anchor_attention.py``, which also runs on a GPU).
 
     Raises:
@@ -64,8 +75,8 @@ class AnchorAttention(nn.Module):
         arXiv 2505.16463; the order of operations is that of the authors' released module.
 
     Differs from the paper:
-        ``mode='paper'`` with the defaults: nothing but the fp32 accumulation. ``'cosine'``, per-head anchors and the
-        local branch are ours.
+        ``mode='paper'`` with the defaults: nothing but the fp32 accumulation. ``'cosine'``, ``'apart'``, per-head
+        anchors and the local branch are ours.
     """
 
     def __init__(
@@ -74,7 +85,7 @@ class AnchorAttention(nn.Module):
         num_heads: int,
         *,
         num_anchors: int = 30,
-        mode: AnchorMode = "cosine",
+        mode: AnchorMode = "apart",
         shared_anchors: bool = True,
         local: AnchorLocal = "none",
         qkv_bias: bool = False,
@@ -84,17 +95,18 @@ class AnchorAttention(nn.Module):
         check_heads(dim, num_heads)
         if num_anchors < 1:
             raise ValueError(f"num_anchors={num_anchors} must be at least 1")
-        if mode not in ("paper", "cosine"):
-            raise ValueError(f"mode={mode!r} must be 'paper' or 'cosine'")
+        if mode not in ("paper", "cosine", "apart"):
+            raise ValueError(f"mode={mode!r} must be 'paper', 'cosine' or 'apart'")
         if local not in ("none", "dwconv"):
             raise ValueError(f"local={local!r} must be 'none' or 'dwconv'")
         self.num_heads = num_heads
         self.head_dim = dim // num_heads
         self.mode = mode
         self.key_value = nn.Linear(dim, 2 * dim, bias=qkv_bias)
-        anchor_shape = (num_anchors, self.head_dim)
-        self.anchors = nn.Parameter(torch.empty(anchor_shape if shared_anchors else (num_heads, *anchor_shape)))
-        self.log_temperature = nn.Parameter(torch.empty(num_heads)) if mode == "cosine" else None
+        anchor_shape = (num_anchors, self.head_dim) if shared_anchors else (num_heads, num_anchors, self.head_dim)
+        self.anchors = nn.Parameter(torch.empty(anchor_shape))
+        self.gather_anchors = nn.Parameter(torch.empty(anchor_shape)) if mode == "apart" else None
+        self.log_temperature = nn.Parameter(torch.empty(num_heads)) if mode != "paper" else None
         self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if local == "dwconv" else None
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
@@ -105,10 +117,12 @@ class AnchorAttention(nn.Module):
         for anchors in self.anchors.unbind() if self.anchors.ndim == 3 else (self.anchors,):
             if self.mode == "paper":
                 nn.init.uniform_(anchors, -1 / math.sqrt(self.head_dim), 1 / math.sqrt(self.head_dim))
-            elif anchors.shape[0] <= self.head_dim:
+            elif self.mode == "cosine" and anchors.shape[0] <= self.head_dim:
                 nn.init.orthogonal_(anchors)
             else:
                 nn.init.normal_(anchors)
+        if self.gather_anchors is not None:
+            nn.init.normal_(self.gather_anchors)
         if self.log_temperature is not None:
             nn.init.constant_(self.log_temperature, math.log(INITIAL_TEMPERATURE))
 
@@ -125,10 +139,13 @@ class AnchorAttention(nn.Module):
             ``(B, N, C)``.
         """
         keys, values = self.key_value(tokens).chunk(2, dim=-1)  # (B, N, C) each
-        assignment = self.assign(keys)  # (B, N, h, M)
-        if padding_mask is not None:
-            assignment = assignment.masked_fill(padding_mask[:, :, None, None], 0.0)
-        mixed = self.walk(assignment, values)  # (B, N, C)
+        if self.gather_anchors is not None:
+            mixed = self.exchange(keys, values, padding_mask)  # (B, N, C)
+        else:
+            assignment = self.assign(keys)  # (B, N, h, M)
+            if padding_mask is not None:
+                assignment = assignment.masked_fill(padding_mask[:, :, None, None], 0.0)
+            mixed = self.walk(assignment, values)  # (B, N, C)
         if self.local is not None:
             on_grid = values[:, num_prefix:]
             if padding_mask is not None:
@@ -139,17 +156,20 @@ class AnchorAttention(nn.Module):
 
     def assign(self, keys: Tensor) -> Tensor:
         """Return the step token -> anchor: probabilities ``(B, N, h, M)``, at least fp32, from keys ``(B, N, C)``."""
+        return self.logits(keys, self.anchors).softmax(dim=-1)
+
+    def logits(self, keys: Tensor, anchors: Tensor) -> Tensor:
+        """Compare keys ``(B, N, C)`` with anchors ``(M, d)`` or ``(h, M, d)``: ``(B, N, h, M)``, at least fp32."""
         keys = keys.unflatten(-1, (self.num_heads, self.head_dim))  # (B, N, h, d)
         with torch.autocast(keys.device.type, enabled=False):
-            keys, anchors = at_least_fp32(keys), at_least_fp32(self.anchors)
+            keys, anchors = at_least_fp32(keys), at_least_fp32(anchors)
             if self.log_temperature is None:
                 anchors = anchors / math.sqrt(self.head_dim)
             else:
                 temperature = at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)
                 keys = F.normalize(keys, dim=-1) / temperature[:, None]
                 anchors = F.normalize(anchors, dim=-1)
-            logits = keys @ anchors.T if anchors.ndim == 2 else torch.einsum("bnhd,hmd->bnhm", keys, anchors)
-            return logits.softmax(dim=-1)
+            return keys @ anchors.T if anchors.ndim == 2 else torch.einsum("bnhd,hmd->bnhm", keys, anchors)
 
     def walk(self, assignment: Tensor, values: Tensor) -> Tensor:
         """Take both steps of the walk: gather values ``(B, N, C)`` at the anchors, distribute them to the tokens."""
@@ -162,3 +182,19 @@ class AnchorAttention(nn.Module):
             contexts = gathered / degrees[..., None]
             mixed = to_tokens @ contexts  # (B, h, N, d)
         return mixed.transpose(1, 2).flatten(2).to(values.dtype)
+
+    def exchange(self, keys: Tensor, values: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Gather values ``(B, N, C)`` by one set of anchors and distribute them by the other (``mode='apart'``)."""
+        assert self.gather_anchors is not None
+        assert self.log_temperature is not None
+        keys, values = split_heads(keys, self.num_heads), split_heads(values, self.num_heads)  # (B, h, N, d)
+        with torch.autocast(keys.device.type, enabled=False):
+            temperature = at_least_fp32(self.log_temperature).exp().clamp(min=MIN_TEMPERATURE)[:, None, None]
+            gather, distribute = (
+                (F.normalize(at_least_fp32(anchors), dim=-1) / temperature).to(values.dtype)  # (h, M, d)
+                for anchors in (self.gather_anchors, self.anchors)
+            )
+            keys = F.normalize(at_least_fp32(keys), dim=-1).to(values.dtype)
+        gather, distribute = (anchors.expand(len(keys), -1, -1, -1) for anchors in (gather, distribute))
+        contexts = F.scaled_dot_product_attention(gather, keys, values, attn_mask=visible(padding_mask), scale=1.0)
+        return merge_heads(F.scaled_dot_product_attention(keys, distribute, contexts, scale=1.0))

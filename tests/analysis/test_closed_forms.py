@@ -49,18 +49,18 @@ TOKEN_LAYERS = {
         lambda: RelativePositionAttention(C, HEADS, table_grid=(6, 10)),
         4 * N * C**2 + 2 * N**2 * C,
     ),
-    "anchor attention": (lambda: AnchorAttention(C, HEADS, num_anchors=M), 3 * N * C**2 + 3 * N * M * C),
+    "anchor attention": (lambda: AnchorAttention(C, HEADS, num_anchors=M), 3 * N * C**2 + 4 * N * M * C),
     "anchors as in the paper": (
         lambda: AnchorAttention(C, HEADS, num_anchors=M, mode="paper"),
         3 * N * C**2 + 3 * N * M * C,
     ),
     "anchors for each head": (
-        lambda: AnchorAttention(C, HEADS, num_anchors=M, shared_anchors=False),
+        lambda: AnchorAttention(C, HEADS, num_anchors=M, mode="cosine", shared_anchors=False),
         3 * N * C**2 + 3 * N * M * C,
     ),
     "anchors with a local branch": (
         lambda: AnchorAttention(C, HEADS, num_anchors=M, local="dwconv"),
-        3 * N * C**2 + 3 * N * M * C + 9 * N * C,
+        3 * N * C**2 + 4 * N * M * C + 9 * N * C,
     ),
     # 6x10 tokens in windows of 4: 8x12 with padding.
     "windows": (lambda: WindowAttention(C, HEADS, window_size=4, shift=2), 4 * N * C**2 + 2 * 8 * 12 * 4**2 * C),
@@ -214,7 +214,7 @@ def test_a_backbone_meets_its_papers_budget(name):
     assert not ledger.unknown()
 
 
-@pytest.mark.parametrize(("name", "giga_macs"), [("anchorformer_s", 54.66), ("lit_s", 156.2), ("lit_ti", 134.9)])
+@pytest.mark.parametrize(("name", "giga_macs"), [("anchorformer_s", 54.62), ("lit_s", 156.2), ("lit_ti", 134.9)])
 def test_a_backbone_costs_what_is_known_of_it_on_a_detectors_pictures(name, giga_macs):
     ledger = count(effvit_mm.create_backbone(name), torch.zeros(1, 3, 800, 1280))
     assert ledger.macs / 1e9 == pytest.approx(giga_macs, rel=0.001)

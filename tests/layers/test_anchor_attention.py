@@ -1,17 +1,21 @@
 """Anchor attention against its equations, and the laws of the walk it takes."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import attention as reference
 from reference.anchor_deit import Attention as Official
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from effvit_mm.layers import AnchorAttention
 
 B, H, W, C, HEADS, M = 2, 4, 7, 24, 3, 5
 GRID = (H, W)
+MODES = ("paper", "cosine", "apart")
 
 
 def built(**options):
@@ -25,6 +29,11 @@ def tokens(n=H * W, batch=B):
 
 def walk(layer, x):
     """The implied matrix S (B, h, N, N): what the layer's two steps do to the identity."""
+    if layer.mode == "apart":
+        keys = layer.key_value(x).chunk(2, dim=-1)[0]
+        columns = torch.eye(x.shape[1], dtype=x.dtype)[:, :, None].expand(-1, -1, C)  # one token's value is 1
+        mixed = torch.stack([layer.exchange(keys, column.expand_as(keys)) for column in columns], dim=-1)
+        return mixed.unflatten(2, (HEADS, -1))[:, :, :, 0].transpose(1, 2)
     assignment = layer.assign(layer.key_value(x).chunk(2, dim=-1)[0]).transpose(1, 2)  # (B, h, N, M)
     return assignment / assignment.sum(2, keepdim=True) @ assignment.transpose(-2, -1)
 
@@ -35,6 +44,18 @@ def test_paper_mode_equals_the_dense_walk_matrix(spread):
     layer.anchors.data *= spread
     expected = reference.anchor_attention(
         x, layer.key_value.weight, layer.anchors, layer.proj.weight, layer.proj.bias, num_heads=HEADS
+    )
+    torch.testing.assert_close(layer(x, GRID), expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_apart_mode_equals_the_loops_over_its_equations(shared):
+    layer, x = built(mode="apart", shared_anchors=shared), tokens()
+    layer.log_temperature.data = torch.tensor([0.5, 0.1, 0.02], dtype=torch.float64).log()
+    anchors = (layer.gather_anchors.expand(HEADS, -1, -1), layer.anchors.expand(HEADS, -1, -1))
+    temperatures = layer.log_temperature.exp()
+    expected = reference.apart_anchor_attention(
+        x, layer.key_value.weight, *anchors, layer.proj.weight, layer.proj.bias, temperatures=temperatures
     )
     torch.testing.assert_close(layer(x, GRID), expected, rtol=1e-11, atol=1e-12)
 
@@ -66,8 +87,9 @@ def test_cosine_mode_is_the_paper_mode_on_unit_keys_and_anchors():
     torch.testing.assert_close(layer.assign(keys.flatten(2)), logits.softmax(-1))
 
 
-def test_cosine_temperature_never_falls_below_its_floor():
-    layer, x = built(), tokens()
+@pytest.mark.parametrize("mode", ["cosine", "apart"])
+def test_the_temperature_never_falls_below_its_floor(mode):
+    layer, x = built(mode=mode), tokens()
     layer.log_temperature.data.fill_(-50.0)
     colder = layer(x, GRID)
     layer.log_temperature.data.fill_(-100.0)
@@ -92,15 +114,47 @@ def test_walk_is_symmetric_doubly_stochastic_and_of_low_rank(mode, shared, heigh
     assert (torch.linalg.matrix_rank(matrix) <= M).all()
 
 
-def test_a_constant_picture_of_values_stays_constant():
-    layer = built()
-    values = torch.ones(B, H * W, C, dtype=torch.float64) * torch.arange(C)
-    mixed = layer.walk(layer.assign(tokens()), values)
-    torch.testing.assert_close(mixed, values)
+@pytest.mark.parametrize("shared", [True, False])
+@settings(deadline=None, max_examples=15)
+@given(height=st.integers(1, 6), width=st.integers(1, 6), temperature=st.floats(0.01, 2))
+def test_apart_anchors_average_with_low_rank(shared, height, width, temperature):
+    layer = built(mode="apart", shared_anchors=shared)
+    layer.log_temperature.data.fill_(math.log(temperature))
+    matrix = walk(layer, tokens(height * width))
+    torch.testing.assert_close(matrix.sum(-1), torch.ones(matrix.shape[:-1], dtype=matrix.dtype))
+    assert matrix.min() >= 0
+    assert (torch.linalg.matrix_rank(matrix) <= M).all()
 
 
-def test_permuting_the_tokens_permutes_the_result():
-    layer, x = built(), tokens()
+def test_apart_anchors_let_a_token_give_more_than_it_takes():
+    layer, x = built(mode="apart"), tokens()
+    matrix = walk(layer, x)
+    assert matrix.sum(-2).max() > 2  # the walk gives every token one token's worth of weight
+    assert (matrix - matrix.transpose(-2, -1)).abs().max() > 0.1
+
+
+def test_swapping_the_two_sets_of_anchors_changes_the_result():
+    layer, x = built(mode="apart"), tokens()
+    before = layer(x, GRID)
+    layer.anchors.data, layer.gather_anchors.data = layer.gather_anchors.data, layer.anchors.data
+    assert not torch.allclose(layer(x, GRID), before)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_constant_picture_of_values_stays_constant(mode):
+    layer = built(mode=mode)
+    layer.key_value.weight.data[C:] = 0
+    layer.key_value.weight.data[C:, 0] = torch.arange(C)
+    layer.proj.weight.data = torch.eye(C, dtype=torch.float64)
+    layer.proj.bias.data.zero_()
+    x = tokens()
+    x[..., 0] = 1
+    torch.testing.assert_close(layer(x, GRID), torch.arange(C, dtype=torch.float64).expand_as(x))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_permuting_the_tokens_permutes_the_result(mode):
+    layer, x = built(mode=mode), tokens()
     order = torch.randperm(H * W, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(layer(x[:, order], GRID), layer(x, GRID)[:, order])
 
@@ -117,8 +171,9 @@ def test_anchors_differ_at_the_start_in_cosine_mode_and_coincide_in_paper_mode()
     assert effective["cosine"] > 2
 
 
-def test_local_branch_adds_a_convolution_of_the_values_and_prefix_tokens_skip_it():
-    plain, local = built(), built(local="dwconv")
+@pytest.mark.parametrize("mode", MODES)
+def test_local_branch_adds_a_convolution_of_the_values_and_prefix_tokens_skip_it(mode):
+    plain, local = built(mode=mode), built(mode=mode, local="dwconv")
     local.load_state_dict(plain.state_dict(), strict=False)
     x = tokens(2 + H * W)
     values = plain.key_value(x).chunk(2, dim=-1)[1]
@@ -128,10 +183,11 @@ def test_local_branch_adds_a_convolution_of_the_values_and_prefix_tokens_skip_it
     assert not added[:, :2].any()
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_peaked_logits_stay_finite_at_67200_tokens_in_half_precision(dtype):
+def test_peaked_logits_stay_finite_at_67200_tokens_in_half_precision(dtype, mode):
     torch.manual_seed(0)
-    layer = AnchorAttention(8, 1, num_anchors=3, mode="paper").to(dtype)
+    layer = AnchorAttention(8, 1, num_anchors=3, mode=mode).to(dtype)
     layer.anchors.data.fill_(20.0)
     layer.anchors.data[1:] = -20.0
     layer.key_value.weight.data.fill_(1.0)
@@ -152,7 +208,7 @@ def of_800x1344_pixels(dtype, mode):
     return layer, x, twin, x.double()
 
 
-@pytest.mark.parametrize("mode", ["paper", "cosine"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @torch.no_grad()
 def test_half_precision_is_near_double_at_67200_tokens(dtype, mode):
@@ -163,9 +219,10 @@ def test_half_precision_is_near_double_at_67200_tokens(dtype, mode):
     assert error < 16 * torch.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("mode", ["cosine", "apart"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_gradients_of_67200_tokens_are_finite_and_near_double_in_half_precision(dtype):
-    layer, x, twin, x64 = of_800x1344_pixels(dtype, "cosine")
+def test_gradients_of_67200_tokens_are_finite_and_near_double_in_half_precision(dtype, mode):
+    layer, x, twin, x64 = of_800x1344_pixels(dtype, mode)
     for network, tokens in ((layer, x), (twin, x64)):
         # A mean over so many would leave gradients below the least number of fp16.
         (network(tokens, (210, 320)).square().sum() / 1024).backward()
@@ -188,8 +245,9 @@ def test_an_anchor_that_no_token_chooses_gives_nothing_and_has_finite_gradients(
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
-def test_a_bias_of_the_values_folds_into_the_bias_of_the_projection():
-    with_bias, without = built(qkv_bias=True), built()
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bias_of_the_values_folds_into_the_bias_of_the_projection(mode):
+    with_bias, without = built(mode=mode, qkv_bias=True), built(mode=mode)
     with torch.no_grad():
         with_bias.key_value.bias[C:].normal_()
         with_bias.key_value.bias[:C] = 0
@@ -199,7 +257,7 @@ def test_a_bias_of_the_values_folds_into_the_bias_of_the_projection():
     torch.testing.assert_close(without(tokens(), GRID), with_bias(tokens(), GRID))
 
 
-@pytest.mark.parametrize("mode", ["paper", "cosine"])
+@pytest.mark.parametrize("mode", MODES)
 def test_memory_kept_for_the_backward_grows_linearly(mode):
     def kept_elements(n):
         storages = {}
@@ -226,6 +284,16 @@ def test_parameters_and_multiply_adds_are_those_of_the_closed_form(shared):
     with FlopCounterMode(display=False) as counter:
         layer(tokens(batch=1).float(), GRID)
     assert counter.get_total_flops() == 2 * (3 * n * C**2 + 3 * n * M * C)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_apart_mode_costs_one_more_product_and_one_more_set_of_anchors(shared):
+    layer, n = built(mode="apart", shared_anchors=shared).float(), H * W
+    anchors = M * C // HEADS if shared else M * C
+    assert sum(p.numel() for p in layer.parameters()) == 3 * C**2 + C + 2 * anchors + HEADS  # a temperature a head
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        layer(tokens(batch=1).float(), GRID)
+    assert counter.get_total_flops() == 2 * (3 * n * C**2 + 4 * n * M * C)
 
 
 @pytest.mark.parametrize(

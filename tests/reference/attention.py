@@ -43,6 +43,43 @@ def walk_matrix(keys: Tensor, anchors: Tensor, scale: float) -> Tensor:
 
 
 @torch.no_grad()
+def apart_anchor_attention(
+    tokens: Tensor,
+    key_value: Tensor,
+    gather: Tensor,
+    distribute: Tensor,
+    proj: Tensor,
+    proj_bias: Tensor,
+    *,
+    temperatures: Tensor,
+) -> Tensor:
+    """Anchors that gather, anchors that distribute, a picture, a head and a pair at a time.
+
+    tokens (B, N, C), key_value (2C, C), gather and distribute (h, M, d), proj (C, C), temperatures (h,).
+    """
+    out = torch.zeros_like(tokens)
+    channels = tokens.shape[-1]
+    dim = channels // len(temperatures)
+    for b, picture in enumerate(tokens):
+        keys, values = (picture @ key_value.T).split(channels, dim=-1)
+        for head, temperature in enumerate(temperatures.tolist()):
+            own = slice(head * dim, (head + 1) * dim)
+            contexts = []
+            for anchor in gather[head]:
+                weights = [math.exp(cosine(anchor, key) / temperature) for key in keys[:, own]]
+                contexts.append(sum(w * value for w, value in zip(weights, values[:, own], strict=True)) / sum(weights))
+            for i, key in enumerate(keys[:, own]):
+                weights = [math.exp(cosine(anchor, key) / temperature) for anchor in distribute[head]]
+                out[b, i, own] = sum(w * context for w, context in zip(weights, contexts, strict=True)) / sum(weights)
+    return out @ proj.T + proj_bias
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    """The cosine of the angle between two vectors."""
+    return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+
+
+@torch.no_grad()
 def self_attention(
     tokens: Tensor, qkv: Tensor, qkv_bias: Tensor, proj: Tensor, proj_bias: Tensor, *, num_heads: int
 ) -> Tensor:
