@@ -19,8 +19,6 @@ from effvit_mm.errors import BadInputError
 from effvit_mm.layers import AnchorAttention, Grid
 from effvit_mm.layers.anchor_statistics import effective_anchors, gather_weights, map_similarity, row_entropy
 
-# Forms in which the anchors gather by the same assignment as they hand on.
-WALKS = ("paper", "cosine")
 _FORWARD = inspect.signature(AnchorAttention.forward)
 
 
@@ -30,8 +28,9 @@ class AnchorHealth:
 
     Attributes:
         entropy: Of a token's assignment over ``log M``: 1 if it spreads evenly over the anchors, 0 if it has one.
-        similarity: Mean cosine between the maps of two anchors: 1 where all coincide.
-        effective: Trace of the walk: 1 where all coincide, M where each has tokens of its own.
+        similarity: Mean cosine between what two anchors gather: 1 where all coincide.
+        effective: How many anchors count: 1 where all coincide, M where each has tokens of its own; see
+            :func:`~effvit_mm.layers.anchor_statistics.effective_anchors`.
     """
 
     entropy: float
@@ -47,15 +46,21 @@ class Assignment:
         probabilities: The step token -> anchor ``(B, N, h, M)``, at least fp32; 0 for padding.
         grid: ``(H, W)`` of the last ``H * W`` tokens.
         num_prefix: Tokens in front of them.
+        gather: The step anchor -> token ``(B, N, h, M)`` where it has anchors of its own (``mode='apart'``), or None.
     """
 
     probabilities: Tensor
     grid: Grid
     num_prefix: int
+    gather: Tensor | None = None
 
     def health(self) -> AnchorHealth:
         """Return the three numbers of this call."""
-        numbers = (of(self.probabilities) for of in (row_entropy, map_similarity, effective_anchors))
+        numbers = (
+            row_entropy(self.probabilities),
+            map_similarity(self.probabilities if self.gather is None else self.gather),
+            effective_anchors(self.probabilities, self.gather),
+        )
         return AnchorHealth(*(number.mean().item() for number in numbers))
 
 
@@ -82,15 +87,11 @@ def anchor_layers(model: nn.Module) -> dict[str, AnchorAttention]:
         BadInputError: If it has none.
     """
     model = cast(nn.Module, model.module) if is_model_wrapper(model) else model
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, AnchorAttention) and module.mode in WALKS
-    }
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, AnchorAttention)}
     if not layers:
         raise BadInputError(
-            f"{type(model).__name__} has no anchor attention of mode {' or '.join(map(repr, WALKS))}; give a network "
-            f"of it, such as anchorformer_s or anchor_deit_s"
+            f"{type(model).__name__} has no anchor attention; give a network of it, such as anchorformer_s or "
+            f"anchor_deit_s"
         )
     return layers
 
@@ -162,16 +163,23 @@ def anchor_maps(model: nn.Module, picture: Tensor) -> dict[str, AnchorMaps]:
 
 def _assignment(layer: AnchorAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Assignment:
     call = _FORWARD.bind(layer, *args, **kwargs).arguments
-    probabilities = layer.assign(layer.key_value(call["tokens"]).chunk(2, dim=-1)[0])
+    keys = layer.key_value(call["tokens"]).chunk(2, dim=-1)[0]
     padding = call.get("padding_mask")
-    if padding is not None:
-        probabilities = probabilities.masked_fill(padding[:, :, None, None], 0.0)
-    return Assignment(probabilities, call["grid"], call.get("num_prefix", 0))
+    hidden = None if padding is None else padding[:, :, None, None]
+    probabilities = layer.assign(keys)
+    if hidden is not None:
+        probabilities = probabilities.masked_fill(hidden, 0.0)
+    gather = None
+    if layer.gather_anchors is not None:
+        logits = layer.logits(keys, layer.gather_anchors)
+        gather = (logits if hidden is None else logits.masked_fill(hidden, -torch.inf)).softmax(dim=1)
+    return Assignment(probabilities, call["grid"], call.get("num_prefix", 0), gather)
 
 
 def _maps(seen: Assignment) -> AnchorMaps:
     probabilities = seen.probabilities[:1]
-    weights = gather_weights(probabilities) * probabilities.shape[1]  # (1, N, h, M)
+    gather = gather_weights(probabilities) if seen.gather is None else seen.gather[:1]
+    weights = gather * probabilities.shape[1]  # (1, N, h, M)
     weights = weights[0, seen.num_prefix :].permute(1, 2, 0).unflatten(-1, seen.grid)  # (h, M, H, W)
     return AnchorMaps(weights, probabilities[0].mean(dim=0), seen.health())
 

@@ -1,7 +1,8 @@
 """What the assignments of an anchor layer say of it: how sure tokens are, how far anchors differ, how many count.
 
-All are of the walk ``S = A diag(1 / degrees) A^T`` (Shan et al., arXiv 2505.16463), and none forms it. Where all
-anchors coincide, S averages all tokens; it is a stationary point of training.
+All are of the matrix S from tokens to tokens, the walk ``A diag(1 / degrees) A^T`` (Shan et al., arXiv 2505.16463) or
+that of two sets of anchors, and none forms it. Where all anchors coincide, S averages all tokens; for the walk it is a
+stationary point of training.
 """
 
 import math
@@ -52,7 +53,11 @@ def map_similarity(assignment: Tensor) -> Tensor:
 
 
 def effective_anchors(assignment: Tensor, gather: Tensor | None = None) -> Tensor:
-    """Return the trace of the walk: 1 where all anchors coincide, M where each has tokens of its own.
+    """Return how many anchors a layer works with: 1 where all coincide, M where each has tokens of its own.
+
+    Of the walk it is the trace. Where anchors gather by one set and hand on by another, the matrix from tokens to
+    tokens is not symmetric and its trace says little; there it is ``(sum of singular values)^2 / sum of their
+    squares``.
 
     Args:
         assignment: As for :func:`row_entropy`; by it the anchors hand on.
@@ -63,9 +68,15 @@ def effective_anchors(assignment: Tensor, gather: Tensor | None = None) -> Tenso
         assignment and gather ``(B, N, h, M)``; returns ``(B, h)``.
 
     Cost:
-        ``O(B N h M)`` time and memory.
+        ``O(B N h M)`` time and memory; with ``gather``, ``O(B h (N M^2 + M^3))`` time.
     """
-    return (assignment * (gather_weights(assignment) if gather is None else gather)).sum(dim=(1, 3))
+    if gather is None:
+        return (assignment * gather_weights(assignment)).sum(dim=(1, 3))
+    with torch.autocast(assignment.device.type, enabled=False):
+        # S = A G^T; with A = Q R and G = Q' R', its singular values are those of the small R R'^T.
+        upper, other = (torch.linalg.qr(maps.transpose(1, 2), mode="r").R for maps in (assignment, gather))
+        values = torch.linalg.svdvals(upper @ other.transpose(-2, -1))  # (B, h, M)
+    return values.sum(dim=-1).square() / values.square().sum(dim=-1)
 
 
 def gather_weights(assignment: Tensor) -> Tensor:

@@ -48,9 +48,29 @@ def test_coinciding_anchors_are_told_from_others():
     assert measured["blocks.2.mixer"].effective > 2
 
 
-def test_a_padding_mask_counts():
+def test_two_sets_of_anchors_are_measured_together():
+    network = columnar(mode="apart")
+    nn.init.ones_(network.blocks[1].mixer.gather_anchors)
+    measured = measure_anchors(network, pictures())
+    assert measured["blocks.1.mixer"].effective == pytest.approx(1, abs=1e-4)
+    assert measured["blocks.1.mixer"].similarity == pytest.approx(1, abs=1e-5)
+    assert measured["blocks.2.mixer"].effective > 1.5
+
+
+def test_a_map_of_two_sets_shows_what_is_gathered():
+    network = columnar(mode="apart")
+    maps = anchor_maps(network, pictures(batch=1))["blocks.0.mixer"]
+    tokens, grid = network.embed(pictures(batch=1))
+    layer = network.blocks[0].mixer
+    keys = layer.key_value(network.blocks[0].norm1(tokens)).chunk(2, -1)[0]
+    gather = layer.logits(keys, layer.gather_anchors).softmax(1)[0, 2:] * tokens.shape[1]  # (H * W, h, M)
+    torch.testing.assert_close(maps.weights, gather.permute(1, 2, 0).unflatten(-1, grid))
+
+
+@pytest.mark.parametrize("mode", ["cosine", "apart"])
+def test_a_padding_mask_counts(mode):
     torch.manual_seed(0)
-    layer = AnchorAttention(24, 3, num_anchors=M)
+    layer = AnchorAttention(24, 3, num_anchors=M, mode=mode)
     x = torch.randn(2, 20, 24)
     mask = torch.zeros(2, 20, dtype=torch.bool)
     mask[:, 15:] = True

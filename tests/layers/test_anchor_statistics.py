@@ -28,11 +28,23 @@ def test_effective_anchors_are_the_trace_of_the_dense_walk():
     torch.testing.assert_close(effective_anchors(assignment()), walk.diagonal(dim1=-2, dim2=-1).sum(-1))
 
 
-def test_effective_anchors_of_two_steps_are_the_trace_of_their_product():
-    gather = torch.rand(B, N, HEADS, M, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    gather /= gather.sum(1, keepdim=True)
-    product = assignment().transpose(1, 2) @ gather.permute(0, 2, 3, 1)
-    torch.testing.assert_close(effective_anchors(assignment(), gather), product.diagonal(dim1=-2, dim2=-1).sum(-1))
+def gather_of_its_own():
+    logits = torch.randn(B, N, HEADS, M, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return logits.softmax(1)
+
+
+def test_effective_anchors_of_two_sets_are_told_by_the_singular_values_of_their_product():
+    product = assignment().transpose(1, 2) @ gather_of_its_own().permute(0, 2, 3, 1)  # (B, h, N, N)
+    values = torch.linalg.svdvals(product)
+    expected = values.sum(-1).square() / values.square().sum(-1)
+    torch.testing.assert_close(effective_anchors(assignment(), gather_of_its_own()), expected)
+
+
+def test_two_sets_that_coincide_count_as_one_anchor_and_two_that_are_apart_as_m():
+    ones = torch.ones(B, HEADS, dtype=torch.float64)
+    torch.testing.assert_close(effective_anchors(assignment(), even() / N * M), ones)
+    first = torch.eye(N, dtype=torch.float64)[:, None, :M].expand(B, N, HEADS, M)
+    torch.testing.assert_close(effective_anchors(first, first), M * ones)
 
 
 def test_similarity_is_the_mean_cosine_of_pairs_of_columns():
