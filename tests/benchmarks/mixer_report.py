@@ -1,4 +1,4 @@
-"""The table, the page and the plot of ``mixers.py``, from its rows."""
+"""The tables, the page and the plot of ``mixers.py``, from its rows."""
 
 import json
 import statistics
@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from matched_widths import REFERENCE, WIDTHS, reference_macs
-from rich.table import Table
+from rich.table import Column, Table
 
 from effvit_mm.analysis.pareto import pareto_front
 from effvit_mm.analysis.provenance import in_words
 from effvit_mm.backbones.taxonomy import CATEGORIES, MIXERS
 
 Row = dict[str, Any]
-Column = tuple[str, Callable[[str], str]]
+Cells = tuple[str, Callable[[str], str]]
 
 AT = "1x512x512"
+TICKS = (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30)
 COLORS = dict(zip(CATEGORIES, ("tab:gray", "tab:blue", "tab:orange", "tab:green", "tab:red"), strict=True))
 
 
@@ -59,17 +60,20 @@ class Found:
         return [row["score"] for row in self.of("toy") if row["mixer"] == mixer and "score" in row]
 
 
-def columns(found: Found) -> list[Column]:
-    """The columns for which there is anything."""
-    some: list[Column] = [
+def counted(found: Found) -> list[Cells]:
+    """The columns that are the same on every machine."""
+    return [
         ("widths", lambda name: ", ".join(map(str, found.costs[name]["channels"]))),
-        ("channels a head", lambda name: _range(_head_dims(found.costs[name]), 0)),
         ("parameters", lambda name: f"{found.costs[name]['parameters'] / 1e6:.2f} M"),
         ("multiply-adds at 512", lambda name: f"{found.costs[name]['macs'] / 1e9:.2f} G"),
         ("over the reference", lambda name: _match(found.costs[name])),
     ]
-    some += [
-        (f"time / reference, {on}", lambda name, on=on: _time(found.one("latency", name, on)))
+
+
+def measured(found: Found) -> list[Cells]:
+    """The other columns, those for which there is anything."""
+    some: list[Cells] = [
+        (f"time / reference, {on}", lambda name, on=on: _figure(found.one("latency", name, on), "ratio", 2))
         for on in found.conditions("latency")
     ]
     some += [
@@ -77,8 +81,8 @@ def columns(found: Found) -> list[Column]:
         for on in found.conditions("memory")
     ]
     some += [
-        ("a layer's time grows as N^", lambda name: _growth(found.one("layer", name), "time_exponent")),
-        ("its memory", lambda name: _growth(found.one("layer", name), "memory_exponent")),
+        ("layer: time ~ N^", lambda name: _growth(found.one("layer", name), "time_exponent")),
+        ("memory ~ N^", lambda name: _growth(found.one("layer", name), "memory_exponent")),
         ("toy mIoU", lambda name: _mean(found.matched_scores(name))),
         ("toy mIoU, equal width", lambda name: _mean(found.scores("toy", name))),
         ("CIFAR-10, equal width", lambda name: _mean(found.scores("cifar", name))),
@@ -86,35 +90,35 @@ def columns(found: Found) -> list[Column]:
     return [(heading, cell) for heading, cell in some if any(cell(name) for name in found.mixers())]
 
 
-def table_of(found: Found) -> Table:
-    """All columns, a mixer a row."""
+def tables_of(found: Found) -> list[Table]:
+    """What is counted, and what is measured; a mixer a row."""
     title = f"Equal multiply-adds: {REFERENCE} at {', '.join(map(str, WIDTHS))}, {reference_macs() / 1e9:.2f} G at 512"
-    table = Table(title=title)
-    table.add_column("mixer", overflow="fold")
-    shown = columns(found)
-    for heading, _ in shown:
-        table.add_column(heading, justify="right")
-    for name in found.mixers():
-        table.add_row(name, *(cell(name) for _, cell in shown))
-    return table
+    tables = []
+    for columns in filter(None, (counted(found), measured(found))):
+        table = Table(Column("mixer", no_wrap=True), title=title if not tables else None)
+        for heading, _ in columns:
+            table.add_column(heading, justify="right", max_width=17)
+        for name in found.mixers():
+            table.add_row(name, *(cell(name) for _, cell in columns))
+        tables.append(table)
+    return tables
 
 
 def write_markdown(found: Found, path: Path) -> None:
-    """Write the table for a page, and under it where the figures come from and what was not run."""
-    shown = columns(found)
-    heads = ["mixer", *(heading for heading, _ in shown)]
-    lines = [_cells(heads), _cells(["---"] * len(heads))]
-    lines += [_cells([f"`{name}`", *(cell(name) for _, cell in shown)]) for name in found.mixers()]
+    """Write the tables for a page, and under them where the figures come from and what was not run."""
+    lines = []
+    for columns in filter(None, (counted(found), measured(found))):
+        heads = ["mixer", *(heading for heading, _ in columns)]
+        lines += [_cells(heads), _cells(["---"] * len(heads))]
+        lines += [*(_cells([f"`{name}`", *(cell(name) for _, cell in columns)]) for name in found.mixers()), ""]
     origins = {in_words(row): None for row in found.rows if "figures" in row}
     if origins:
-        lines += ["", *(f"{origin}." for origin in origins)]
+        lines += [*(f"{origin}." for origin in origins), *_spread(found)]
     stopped = [row for row in found.rows if "stopped" in row]
     if stopped:
-        lines += [
-            "",
-            *(f"- not run, {row['part']} of `{row['mixer']}` on {row['on']}: {row['stopped']}" for row in stopped),
-        ]
-    path.write_text("\n".join(lines) + "\n")
+        limits = (f"- {row['part']} of `{row['mixer']}` on {row['on']}: {row['stopped']}" for row in stopped)
+        lines += ["", "Not run, or not to the end:", "", *limits]
+    path.write_text("\n".join(lines).rstrip() + "\n")
 
 
 def scatter(found: Found, path: Path) -> str:
@@ -124,64 +128,71 @@ def scatter(found: Found, path: Path) -> str:
     those at equal widths, which the axis says.
     """
     matched = any(map(found.matched_scores, found.mixers()))
-    points = []
-    for name in found.mixers():
-        scores = found.matched_scores(name) if matched else found.scores("toy", name)
-        ratio = found.one("latency", name, AT).get("ratio")
-        if scores and ratio:
-            points.append(
-                {"mixer": name, "ratio": ratio, "scores": scores, "metrics": {"mIoU": statistics.mean(scores)}}
-            )
+    points = _points(found, matched)
     if len(points) < 2:
         return f"no plot: it needs latency on {AT} and mIoU of two mixers or more (--parts toy, or --learned)"
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5.4), layout="constrained")
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     front = pareto_front(points, "ratio", "mIoU")
     axes.plot([row["ratio"] for row in front], [row["metrics"]["mIoU"] for row in front], color="#9ab", lw=2, zorder=0)
-    for point in points:
-        _draw_point(axes, point, filled=found.costs[point["mixer"]]["matched"])
+    for place, point in enumerate(points):
+        # Labels of neighbours stand above and below.
+        _draw_point(axes, point, 4 if place % 2 else -11, filled=found.costs[point["mixer"]]["matched"])
     for category, color in COLORS.items():
         axes.plot([], [], "o", color=color, label=category)
-    axes.plot([], [], "o", color="black", mfc="white", label="more multiply-adds than the reference")
+    axes.plot([], [], "o", color="black", mfc="white", label="not matched: other multiply-adds")
     axes.set(xscale="log", xlabel=f"latency on {AT}, over that of {REFERENCE}")
+    axes.margins(x=0.12)
+    axes.set_xticks([tick for tick in TICKS if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.set_ylabel("toy scenes, mIoU, %" + ("" if matched else " (another, smaller network at equal widths)"))
     axes.set_title("at equal multiply-adds; bars: seeds; the line joins those that none beats", fontsize=10)
-    axes.grid(alpha=0.25, which="both")
-    axes.legend(fontsize=8)
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     return f"plot: {path}"
 
 
-def _draw_point(axes: Any, point: Row, *, filled: bool) -> None:
+def _points(found: Found, matched: bool) -> list[Row]:
+    """What has both a latency and scores, the fastest first."""
+    points = []
+    for name in found.mixers():
+        scores = found.matched_scores(name) if matched else found.scores("toy", name)
+        ratio = found.one("latency", name, AT).get("ratio")
+        if scores and ratio:
+            metrics = {"mIoU": statistics.mean(scores)}
+            points.append({"mixer": name, "ratio": ratio, "scores": scores, "metrics": metrics})
+    return sorted(points, key=lambda point: point["ratio"])
+
+
+def _draw_point(axes: Any, point: Row, label_above: int, *, filled: bool) -> None:
     row = MIXERS.get(point["mixer"])
     color, score = COLORS[row.category] if row else "tab:purple", point["metrics"]["mIoU"]
     axes.plot([point["ratio"]] * 2, [min(point["scores"]), max(point["scores"])], color=color, alpha=0.5, lw=1.5)
     axes.plot(point["ratio"], score, "o", color=color, mfc=color if filled else "white", ms=7)
-    axes.annotate(point["mixer"], (point["ratio"], score), xytext=(6, 4), textcoords="offset points", fontsize=8)
+    place = {"xytext": (6, label_above), "textcoords": "offset points"}
+    axes.annotate(point["mixer"], (point["ratio"], score), **place, fontsize=8)
+
+
+def _spread(found: Found) -> list[str]:
+    """Say in which latency the rounds differ most."""
+    rows = [row for row in found.of("latency") if "quartiles" in row]
+    if not rows:
+        return []
+    widest = max(rows, key=lambda row: (row["quartiles"][1] - row["quartiles"][0]) / row["ratio"])
+    low, high = widest["quartiles"]
+    where = f"`{widest['mixer']}` on {widest['on']}"
+    return [f"Times are medians of rounds; the widest quartiles are {low:.2f} to {high:.2f} ({where})."]
 
 
 def _match(row: Row) -> str:
-    return f"{row['ratio']:.2f}" + ("" if row["matched"] else ", no match")
-
-
-def _head_dims(row: Row) -> list[float]:
-    return [channels / heads for channels, heads in zip(row["channels"], row["num_heads"], strict=True)]
-
-
-def _range(values: Sequence[float], digits: int) -> str:
-    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
-    return low if low == high else f"{low} to {high}"
-
-
-def _time(row: Row) -> str:
-    if "ratio" not in row:
-        return "not run" if row else ""
-    return f"{row['ratio']:.2f} ({row['quartiles'][0]:.2f} to {row['quartiles'][1]:.2f})"
+    return f"{row['ratio']:.2f}" + ("" if row["matched"] else ", not matched")
 
 
 def _figure(row: Row, key: str, digits: int) -> str:
@@ -197,7 +208,10 @@ def _growth(row: Row, key: str) -> str:
 
 
 def _mean(scores: Sequence[float]) -> str:
-    return f"{statistics.mean(scores):.1f} ({_range(scores, 1)})" if scores else ""
+    """Write the mean over seeds, and half of their range."""
+    if len(scores) < 2:
+        return f"{scores[0]:.1f}" if scores else ""
+    return f"{statistics.mean(scores):.1f} ±{(max(scores) - min(scores)) / 2:.1f}"
 
 
 def _text(spec: Any) -> str:

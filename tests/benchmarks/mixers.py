@@ -6,7 +6,7 @@
     python tests/benchmarks/mixers.py --parts toy --seeds 0 1 2 --learned work_dirs/mixer_learning/rows.jsonl
 
 Every figure is a row of OUT/rows.jsonl, written as it is found; a call skips what has a row, so it can be stopped and
-repeated, and parts may come from several calls. The table, OUT/mixers.md and OUT/mixers.png are those of all rows of
+repeated, and parts may come from several calls. The tables, OUT/mixers.md and OUT/mixers.png are those of all rows of
 the device and data type.
 
 ``matched_widths.py`` says how the multiply-adds are made equal. Latency is the ratio to the reference, whose calls take
@@ -34,7 +34,7 @@ from matched_widths import (
     options_of,
     reference_macs,
 )
-from mixer_report import Found, scatter, table_of, write_markdown
+from mixer_report import Found, scatter, tables_of, write_markdown
 from rich.console import Console
 from rich.progress import Progress
 from single_layer import calls_on, measured_growth
@@ -89,7 +89,8 @@ class Bench:
         (expected,) = measure(steps, setting)[REFERENCE]
         expected *= macs[name] / macs[REFERENCE]
         if expected > self.args.most_seconds:
-            return {"stopped": f"a call would take about {expected:.0f} s", "macs": macs[name]}
+            most = f"{self.args.most_seconds:.0f} s is the most"
+            return {"stopped": f"a call would take about {expected:.0f} s, and {most}", "macs": macs[name]}
         setting = self.setting(pictures, (1, min(3, self.args.repeats)) if expected > LONG else (3, self.args.repeats))
         steps[name] = steps[REFERENCE] if name == REFERENCE else self.step(name, setting)
         times = measure(steps, setting)
@@ -190,7 +191,7 @@ def run(rows: Rows, args: argparse.Namespace) -> None:
         costs = {}
         for name in progress.track(list(dict.fromkeys([REFERENCE, *args.mixers])), description="cost"):
             costs[name] = rows.get(partial(cost, name), part="cost", mixer=name)
-            how = "" if costs[name]["matched"] else ": no match, the reference's widths"
+            how = "" if costs[name]["matched"] else ": no match; the reference's widths"
             progress.console.print(f"{name}: {costs[name]['channels']}, {costs[name]['ratio']:.3f}{how}")
         bench = Bench(args, {name: tuple(row["channels"]) for name, row in costs.items()})
         jobs = {
@@ -204,14 +205,13 @@ def run(rows: Rows, args: argparse.Namespace) -> None:
             make, conditions = jobs[part]
             todo = [(name, on) for on in conditions for name in args.mixers]
             for name, on in progress.track(todo, description=part):
-                about = dict(part=part, mixer=name, on=on, device=args.device, dtype=args.dtype)
-                row = rows.get(partial(make, name, on), **about, **where)
+                row = rows.get(partial(make, name, on), part=part, mixer=name, on=on, **where)
                 if "stopped" in row:
                     progress.console.print(f"{part} of {name} on {on}: {row['stopped']}")
 
 
 def main() -> None:
-    """Run, and show the tables and the plot of all rows."""
+    """Run what is missing, and show all there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mixers", nargs="+", default=list_mixers(), help="names, or dicts as JSON (default: all)")
     parts = ("latency", "memory", "layer", "toy")
@@ -237,7 +237,7 @@ def main() -> None:
     run(rows, args)
     learned = [json.loads(line) for line in args.learned.read_text().splitlines()] if args.learned else []
     found = Found(rows.of_device(args.device, args.dtype), learned)
-    Console(width=200).print(table_of(found))
+    Console(width=200).print(*tables_of(found), sep="\n")
     write_markdown(found, args.out / "mixers.md")
     print(scatter(found, args.out / "mixers.png"))
 

@@ -1,6 +1,7 @@
 """How time and memory of one mixing layer grow with the number of tokens."""
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -102,6 +103,8 @@ def _peak_bytes(run: Callable[[], Any], device: str) -> float:
         before = torch.cuda.memory_allocated(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
+    # The profiler tells of every start and stop otherwise.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
