@@ -1,0 +1,222 @@
+"""The tables, the page and the plot of ``mixers.py``, from its rows."""
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matched_widths import REFERENCE, WIDTHS, reference_macs
+from rich.table import Column, Table
+
+from effvit_mm.analysis.pareto import pareto_front
+from effvit_mm.analysis.provenance import in_words
+from effvit_mm.backbones.taxonomy import CATEGORIES, MIXERS
+
+Row = dict[str, Any]
+Cells = tuple[str, Callable[[str], str]]
+
+AT = "1x512x512"
+TICKS = (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30)
+COLORS = dict(zip(CATEGORIES, ("tab:gray", "tab:blue", "tab:orange", "tab:green", "tab:red"), strict=True))
+
+
+class Found:
+    """The rows of one device, by part and mixer.
+
+    Args:
+        rows: Those of ``mixers.py``.
+        learned: Those of ``mixer_learning.py``.
+    """
+
+    def __init__(self, rows: Sequence[Row], learned: Sequence[Row]) -> None:
+        self.rows, self.learned = rows, learned
+        self.costs = {row["mixer"]: row for row in self.of("cost")}
+
+    def of(self, part: str) -> list[Row]:
+        """All rows of a part."""
+        return [row for row in self.rows if row["part"] == part]
+
+    def one(self, part: str, mixer: str, on: str | None = None) -> Row:
+        """The row of a mixer, empty where there is none; for some pictures, or whatever it is on."""
+        rows = (row for row in self.of(part) if row["mixer"] == mixer and on in (None, row["on"]))
+        return next(rows, {})
+
+    def conditions(self, part: str) -> list[str]:
+        """What a part was measured on."""
+        return list(dict.fromkeys(row["on"] for row in self.of(part)))
+
+    def mixers(self) -> list[str]:
+        """The mixers, in the order of the taxonomy; others behind them."""
+        return [*(name for name in MIXERS if name in self.costs), *(name for name in self.costs if name not in MIXERS)]
+
+    def scores(self, task: str, mixer: str) -> list[float]:
+        """Scores of one recipe at equal widths, a seed each; the mixer may go by another name there."""
+        rows = [row for row in self.learned if row["task"] == task and mixer in (row["mixer"], _text(row["spec"]))]
+        return list({row["seed"]: row["score"] for row in rows}.values())
+
+    def matched_scores(self, mixer: str) -> list[float]:
+        """Scores on toy scenes at the matched widths, a seed each."""
+        return [row["score"] for row in self.of("toy") if row["mixer"] == mixer and "score" in row]
+
+
+def counted(found: Found) -> list[Cells]:
+    """The columns that are the same on every machine."""
+    return [
+        ("widths", lambda name: ", ".join(map(str, found.costs[name]["channels"]))),
+        ("parameters", lambda name: f"{found.costs[name]['parameters'] / 1e6:.2f} M"),
+        ("multiply-adds at 512", lambda name: f"{found.costs[name]['macs'] / 1e9:.2f} G"),
+        ("over the reference", lambda name: _match(found.costs[name])),
+    ]
+
+
+def measured(found: Found) -> list[Cells]:
+    """The other columns, those for which there is anything."""
+    some: list[Cells] = [
+        (f"time / reference, {on}", lambda name, on=on: _figure(found.one("latency", name, on), "ratio", 2))
+        for on in found.conditions("latency")
+    ]
+    some += [
+        (f"peak MB, {on}", lambda name, on=on: _figure(found.one("memory", name, on), "megabytes", 0))
+        for on in found.conditions("memory")
+    ]
+    some += [
+        ("layer: time ~ N^", lambda name: _growth(found.one("layer", name), "time_exponent")),
+        ("memory ~ N^", lambda name: _growth(found.one("layer", name), "memory_exponent")),
+        ("toy mIoU", lambda name: _mean(found.matched_scores(name))),
+        ("toy mIoU, equal width", lambda name: _mean(found.scores("toy", name))),
+        ("CIFAR-10, equal width", lambda name: _mean(found.scores("cifar", name))),
+    ]
+    return [(heading, cell) for heading, cell in some if any(cell(name) for name in found.mixers())]
+
+
+def tables_of(found: Found) -> list[Table]:
+    """What is counted, and what is measured; a mixer a row."""
+    title = f"Equal multiply-adds: {REFERENCE} at {', '.join(map(str, WIDTHS))}, {reference_macs() / 1e9:.2f} G at 512"
+    tables = []
+    for columns in filter(None, (counted(found), measured(found))):
+        table = Table(Column("mixer", no_wrap=True), title=title if not tables else None)
+        for heading, _ in columns:
+            table.add_column(heading, justify="right", max_width=17)
+        for name in found.mixers():
+            table.add_row(name, *(cell(name) for _, cell in columns))
+        tables.append(table)
+    return tables
+
+
+def write_markdown(found: Found, path: Path) -> None:
+    """Write the tables for a page, and under them where the figures come from and what was not run."""
+    lines = []
+    for columns in filter(None, (counted(found), measured(found))):
+        heads = ["mixer", *(heading for heading, _ in columns)]
+        lines += [_cells(heads), _cells(["---"] * len(heads))]
+        lines += [*(_cells([f"`{name}`", *(cell(name) for _, cell in columns)]) for name in found.mixers()), ""]
+    origins = {in_words(row): None for row in found.rows if "figures" in row}
+    if origins:
+        lines += [*(f"{origin}." for origin in origins), *_spread(found)]
+    stopped = [row for row in found.rows if "stopped" in row]
+    if stopped:
+        limits = (f"- {row['part']} of `{row['mixer']}` on {row['on']}: {row['stopped']}" for row in stopped)
+        lines += ["", "Not run, or not to the end:", "", *limits]
+    path.write_text("\n".join(lines).rstrip() + "\n")
+
+
+def scatter(found: Found, path: Path) -> str:
+    """Draw mIoU over latency at 512 and say what was drawn, or what is missing for it.
+
+    The scores are those at matched widths, of the networks whose time is on the other axis; where no mixer has one,
+    those at equal widths, which the axis says.
+    """
+    matched = any(map(found.matched_scores, found.mixers()))
+    points = _points(found, matched)
+    if len(points) < 2:
+        return f"no plot: it needs latency on {AT} and mIoU of two mixers or more (--parts toy, or --learned)"
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    front = pareto_front(points, "ratio", "mIoU")
+    axes.plot([row["ratio"] for row in front], [row["metrics"]["mIoU"] for row in front], color="#9ab", lw=2, zorder=0)
+    for place, point in enumerate(points):
+        # Labels of neighbours stand above and below.
+        _draw_point(axes, point, 4 if place % 2 else -11, filled=found.costs[point["mixer"]]["matched"])
+    for category, color in COLORS.items():
+        axes.plot([], [], "o", color=color, label=category)
+    axes.plot([], [], "o", color="black", mfc="white", label="not matched: other multiply-adds")
+    axes.set(xscale="log", xlabel=f"latency on {AT}, over that of {REFERENCE}")
+    axes.margins(x=0.12)
+    axes.set_xticks([tick for tick in TICKS if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.set_ylabel("toy scenes, mIoU, %" + ("" if matched else " (another, smaller network at equal widths)"))
+    axes.set_title("at equal multiply-adds; bars: seeds; the line joins those that none beats", fontsize=10)
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return f"plot: {path}"
+
+
+def _points(found: Found, matched: bool) -> list[Row]:
+    """What has both a latency and scores, the fastest first."""
+    points = []
+    for name in found.mixers():
+        scores = found.matched_scores(name) if matched else found.scores("toy", name)
+        ratio = found.one("latency", name, AT).get("ratio")
+        if scores and ratio:
+            metrics = {"mIoU": statistics.mean(scores)}
+            points.append({"mixer": name, "ratio": ratio, "scores": scores, "metrics": metrics})
+    return sorted(points, key=lambda point: point["ratio"])
+
+
+def _draw_point(axes: Any, point: Row, label_above: int, *, filled: bool) -> None:
+    row = MIXERS.get(point["mixer"])
+    color, score = COLORS[row.category] if row else "tab:purple", point["metrics"]["mIoU"]
+    axes.plot([point["ratio"]] * 2, [min(point["scores"]), max(point["scores"])], color=color, alpha=0.5, lw=1.5)
+    axes.plot(point["ratio"], score, "o", color=color, mfc=color if filled else "white", ms=7)
+    place = {"xytext": (6, label_above), "textcoords": "offset points"}
+    axes.annotate(point["mixer"], (point["ratio"], score), **place, fontsize=8)
+
+
+def _spread(found: Found) -> list[str]:
+    """Say in which latency the rounds differ most."""
+    rows = [row for row in found.of("latency") if "quartiles" in row]
+    if not rows:
+        return []
+    widest = max(rows, key=lambda row: (row["quartiles"][1] - row["quartiles"][0]) / row["ratio"])
+    low, high = widest["quartiles"]
+    where = f"`{widest['mixer']}` on {widest['on']}"
+    return [f"Times are medians of rounds; the widest quartiles are {low:.2f} to {high:.2f} ({where})."]
+
+
+def _match(row: Row) -> str:
+    return f"{row['ratio']:.2f}" + ("" if row["matched"] else ", not matched")
+
+
+def _figure(row: Row, key: str, digits: int) -> str:
+    if key not in row:
+        return "not run" if row else ""
+    return f"{row[key]:.{digits}f}"
+
+
+def _growth(row: Row, key: str) -> str:
+    if row.get(key) is None:
+        return ""
+    return f"{row[key]:.2f}" + (f" (to {row['tokens'][-1]} tokens)" if "stopped" in row else "")
+
+
+def _mean(scores: Sequence[float]) -> str:
+    """Write the mean over seeds, and half of their range."""
+    if len(scores) < 2:
+        return f"{scores[0]:.1f}" if scores else ""
+    return f"{statistics.mean(scores):.1f} ±{(max(scores) - min(scores)) / 2:.1f}"
+
+
+def _text(spec: Any) -> str:
+    return spec if isinstance(spec, str) else json.dumps(spec)
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
