@@ -52,7 +52,7 @@ def test_the_table_shows_operators_and_layers(capsys):
     show(ledger, report, depth=1, flops=True)
     shown = capsys.readouterr().out
     assert f"{2 * ledger.macs / 1e9:.2f} GFLOPs" in shown
-    for words in ("linear", "depth-wise convolution", "softmax", "stages", "analytic"):
+    for words in ("linear", "depth-wise convolution", "attention", "stages", "analytic"):
         assert words in shown
 
 

@@ -72,6 +72,8 @@ class Leaf:
 SKIPPING = with_neck(FROM_STRIDE_8, start_level=0)
 # Untrained weights find nothing above the usual thresholds; few of what they find are enough.
 SCORES = dict(test_cfg=dict(score_thr=0.0))
+# An untrained regression gives boxes of any size, negative ones as well.
+SCORES_AND_SIZES = dict(test_cfg=dict(score_thr=0.0, min_bbox_size=-1))
 ROI_SCORES = dict(test_cfg=dict(rcnn=dict(score_thr=0.0, max_per_img=10)))
 CROP = dict(data_preprocessor=dict(size=(64, 96)))
 PAD = dict(data_preprocessor=dict(batch_augments=[dict(type="BatchFixedSizePad", size=(128, 160), pad_mask=True)]))
@@ -100,7 +102,7 @@ LEAVES = {
     "mmdet::tood/tood_r50_fpn_1x_coco.py": Leaf(SKIPPING, SCORES),
     "mmdet::condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py": Leaf(SKIPPING, SCORES),
     "mmdet::yolox/yolox_s_8xb8-300e_coco.py": Leaf(with_neck(FROM_STRIDE_8), SCORES),
-    "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py": Leaf(with_neck(FROM_STRIDE_8), SCORES),
+    "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py": Leaf(with_neck(FROM_STRIDE_8), SCORES_AND_SIZES),
     "mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py": Leaf(with_neck(FROM_STRIDE_8), SCORES),
     "mmdet::conditional_detr/conditional-detr_r50_8xb2-50e_coco.py": Leaf(with_neck((3,))),
     "mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py": Leaf(with_neck(FROM_STRIDE_8)),

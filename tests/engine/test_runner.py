@@ -77,7 +77,8 @@ def test_what_lies_around_a_selector_stage_is_frozen_before_the_model_is_wrapped
     assert learning == {"selections"}
 
 
-def test_the_console_is_spared_a_line_for_each_frozen_weight_and_the_file_is_not(runner, capsys, tmp_path):
+def test_the_console_is_spared_a_line_for_each_frozen_weight_and_the_file_is_not(capsys, runner, tmp_path):
+    # capsys comes first: the runner's logger keeps the stream that is there when it is made.
     runner.logger.warning("backbone.norm.weight is skipped since its requires_grad=False")
     runner.logger.warning("something to read")
     said = capsys.readouterr()
