@@ -128,7 +128,8 @@ def _from_openmmlab(name: str, library: str, model: str, arguments: dict[str, An
         raise BadInputError(f"{name} needs {library}, and importing it failed: {error}") from error
     if model not in registry.module_dict:
         raise ValueError(f"{library} has no {model!r}; {near_names(model, registry.module_dict)}")
-    return Subject(name, registry.build({"type": model, **arguments}), "backbone")
+    # Whatever scope the process is in: the library's own names come first.
+    return Subject(name, registry.build({"type": model, "_scope_": library, **arguments}), "backbone")
 
 
 def _from_config(name: str, shape: tuple[int, int], batch: int, options: Mapping[str, Any]) -> Subject:
