@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 from effvit_mm.backbones import LIT, AnchorDeiT, AnchorFormer, DeiT, Plain, Pyramid, ReducedDeiT, ToSADeiT
 from effvit_mm.layers import (
     AgentAttention,
@@ -97,6 +99,7 @@ BACKBONES = {
 
 # mmpretrain is an extra, and upstream's own does not install beside a torch of today.
 CLASSIFIES = find_spec("mmpretrain") is not None
+needs_mmpretrain = pytest.mark.skipif(not CLASSIFIES, reason="mmpretrain is not installed")
 LEAVES = sorted(
     path
     for path in (ROOT / "configs").glob("*/*.py")

@@ -1,7 +1,7 @@
 """LIT's recipes: which parameter learns at which rate and decays, as the released code trains."""
 
 import pytest
-from cases import ROOT, SMALL
+from cases import ROOT, SMALL, needs_mmpretrain
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
@@ -48,6 +48,7 @@ def test_pre_training_slows_the_offsets_weights_and_spares_what_has_one_dimensio
         assert decay == (0 if shapes[name] == 1 or name.endswith("bias_table") else 0.05), name
 
 
+@needs_mmpretrain
 def test_pre_training_of_the_small_one_decays_tables_and_spares_the_class_token():
     model = Classifier(LIT(variant="ti", **SMALL, **LIT.classifier_options("ti")), num_classes=5)
     recipe = load_config(CONFIGS / "imagenet/cls_lit_ti.py")
@@ -58,6 +59,7 @@ def test_pre_training_of_the_small_one_decays_tables_and_spares_the_class_token(
         assert decay == (0 if shapes[name] == 1 or name.endswith("prefix.tokens") else 0.05), name
 
 
+@needs_mmpretrain
 def test_pre_training_of_the_small_one_warms_up_shorter_and_clips_nothing():
     recipe = load_config(CONFIGS / "imagenet/cls_lit_ti.py")
     warm_up, cosine = recipe.param_scheduler
