@@ -15,6 +15,7 @@ def detector(**changes):
         dict(
             model=dict(
                 type="MaskRCNN",
+                data_preprocessor=dict(type="DetDataPreprocessor"),
                 backbone=dict(type="AnchorFormer", variant="t"),
                 neck=neck,
                 rpn_head=dict(type="RPNHead", in_channels=8, anchor_generator=generator),
