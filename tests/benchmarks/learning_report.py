@@ -31,18 +31,11 @@ def of(rows: list[Row], task: str, name: str) -> list[Row]:
 
 
 def table_of(rows: list[Row], task: str) -> Table:
-    """Mean and range over the seeds, cost, time of an iteration over dense attention's, and effective anchors.
-
-    The time is the least of the seeds: other work on the machine only adds to it.
-    """
+    """Mean and range over the seeds, cost, and effective anchors."""
     table = Table(title=TITLES[task])
     table.add_column("mixer")
-    for heading in ("score", "range", "seeds", "parameters", "multiply-adds", "time / dense", "effective anchors"):
+    for heading in ("score", "range", "seeds", "parameters", "multiply-adds", "effective anchors"):
         table.add_column(heading, justify="right")
-    seconds = {
-        name: min(row["processor_seconds_an_iteration"] for row in of(rows, task, name))
-        for name in names_of(rows, task)
-    }
     for name in names_of(rows, task):
         runs = of(rows, task, name)
         scores = [row["score"] for row in runs]
@@ -54,7 +47,6 @@ def table_of(rows: list[Row], task: str) -> Table:
             str(len(runs)),
             f"{runs[0]['parameters'] / 1e3:.0f} k",
             f"{runs[0]['macs'] / 1e6:.1f} M",
-            f"{seconds[name] / seconds['dense']:.2f}" if "dense" in seconds else "",
             f"{min(ranks):.1f} to {max(ranks):.1f}" if ranks else "",
         )
     return table

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/mixer_learning.py --task cifar --cifar cifar10.zip --out work_dirs/mixer_learning
     python tests/benchmarks/mixer_learning.py --task toy --mixers apart agent '{"type": "window"}' --seeds 0 1
+    python tests/benchmarks/mixer_learning.py --task cifar --time 15 --cifar cifar10.zip  # time of a step, in turn
     python tests/benchmarks/mixer_learning.py --out work_dirs/mixer_learning --plot docs/pictures/anchors.png
 
 Every run appends a row to OUT/rows.jsonl; runs that have one are skipped, so a call can be repeated, and several can
@@ -155,6 +156,23 @@ def learn(task: Task, name: str, seed: int, tick: Callable[[], None]) -> Row:
     }
 
 
+def step_times(task: Task, names: list[str], rounds: int) -> dict[str, float]:
+    """Processor time of a training step over dense attention's: all in turn in each round; the median over rounds."""
+    pictures, labels = next(task.batches(torch.Generator().manual_seed(0)))
+    networks = {name: built(task, name).train() for name in names}
+    ratios: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds + 1):
+        seconds = {}
+        for name, network in networks.items():
+            start = time.process_time()
+            F.cross_entropy(network(pictures), labels, ignore_index=IGNORED).backward()
+            seconds[name] = time.process_time() - start
+        for name in names:
+            ratios[name].append(seconds[name] / seconds["dense"])
+    # The first round warms up.
+    return {name: statistics.median(found[1:]) for name, found in ratios.items()}
+
+
 def rows_in(path: Path) -> list[Row]:
     """The rows written so far."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -187,6 +205,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="(default: the task's)")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--time", type=int, metavar="ROUNDS", help="measure a step in place of training")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/mixer_learning"))
     parser.add_argument("--plot", type=Path, help="(default: OUT/learning.png)")
     args = parser.parse_args()
@@ -198,6 +217,11 @@ def main() -> None:
         "toy": ToyScenes(args.toy_root or args.out / "toy_scenes"),
     }
     for name in args.task:
+        if args.time:
+            known = [mixer for mixer in args.mixers if variant_of(mixer).on(name) is not None]
+            times = step_times(tasks[name], list(dict.fromkeys([*known, "dense"])), args.time)
+            Console().print({mixer: round(ratio, 2) for mixer, ratio in times.items()})
+            continue
         tasks[name].epochs = args.epochs or tasks[name].epochs
         run(tasks[name], args.mixers, args.seeds, args.out / "rows.jsonl")
     rows = rows_in(args.out / "rows.jsonl")
