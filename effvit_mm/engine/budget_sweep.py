@@ -112,7 +112,10 @@ def _check_argument(cfg: Config, argument: str) -> None:
 
 def _check_shapes(cfg: Config, checkpoint: Path, argument: str, value: float) -> None:
     weights = read_weights(checkpoint)
-    own = MODELS.build(cfg.model.backbone).state_dict()
+    try:
+        own = MODELS.build(cfg.model.backbone).state_dict()
+    except ValueError as error:
+        raise BadInputError(f"the backbone refuses {argument} {value:g}: {error}") from error
     odd = [
         (name, tuple(weights[f"backbone.{name}"].shape), tuple(tensor.shape))
         for name, tensor in own.items()

@@ -124,6 +124,7 @@ def test_of_a_depth_estimators_figures_the_rmse_is_drawn():
         ({"argument": "keep"}, "AnchorFormer has no argument 'keep' to sweep; a token budget is num_anchors"),
         ({"checkpoints": (5, 7, 5)}, "3 checkpoints for the values"),
         ({"values": (5, 5)}, "each value once"),
+        ({"values": (5, -7)}, "the backbone refuses num_anchors -7: .*num_anchors=-7"),
         ({"metric": "mIou"}, "metric 'mIou' is not what the evaluation gives; did you mean 'mIoU'"),
     ],
 )
