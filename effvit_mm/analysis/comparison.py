@@ -11,7 +11,7 @@ from effvit_mm.analysis.counting import count
 from effvit_mm.analysis.latency import Setting, joules_per_picture, make_step, measure, summarize
 from effvit_mm.analysis.memory import peak_on_cpu, peak_on_gpu
 from effvit_mm.analysis.provenance import in_words, provenance
-from effvit_mm.analysis.subjects import load_subject, pictures
+from effvit_mm.analysis.subjects import load_subject, pictures, require_config
 from effvit_mm.errors import BadInputError
 
 PEERS = (
@@ -48,6 +48,7 @@ def compare(
     """
     if len(set(names)) < len(names):
         raise BadInputError(f"each model is compared once, got {', '.join(names)}")
+    require_config(names, options)
     rows: dict[str, dict[str, Any]] = {}
     steps: dict[str, Callable[[], None]] = {}
     for name in names:

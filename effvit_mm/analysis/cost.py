@@ -9,7 +9,7 @@ from effvit_mm.analysis.counting import count
 from effvit_mm.analysis.ledger import Cost, Ledger
 from effvit_mm.analysis.operators import TOTAL_LINES
 from effvit_mm.analysis.provenance import in_words, provenance
-from effvit_mm.analysis.subjects import load_subject, pictures
+from effvit_mm.analysis.subjects import load_subject, pictures, require_config
 from effvit_mm.errors import BadInputError
 
 
@@ -28,8 +28,9 @@ def cost_of(
         The ledger, and the same as plain values for JSON.
 
     Raises:
-        BadInputError: If the model cannot be built, or does not take pictures of this size.
+        BadInputError: If the model cannot be built, is no config and has options, or does not take such pictures.
     """
+    require_config([name], options)
     subject = load_subject(name, shape, batch=batch, options=options)
     try:
         ledger = count(subject.module, pictures(shape, batch), **subject.call)

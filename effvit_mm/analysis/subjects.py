@@ -4,7 +4,7 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,9 @@ FORMS = (
     "a backbone of ours such as anchorformer_s, timm:resnet50, mmdet:ResNet(depth=50) (or mmseg:, mmpretrain:), or the "
     "path of a config; options in brackets go to the constructor: anchorformer_s(num_anchors=15)"
 )
+
+
+CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 
 
 @dataclass
@@ -64,7 +67,9 @@ def load_subject(
     Raises:
         BadInputError: If the name is unknown, its library is missing, or its options do not fit.
     """
-    if name.endswith((".py", ".json", ".yaml", ".yml")):
+    if min(batch, *shape) < 1:
+        raise BadInputError(f"batch={batch} and shape={tuple(shape)} must be at least 1")
+    if name.endswith(CONFIG_SUFFIXES):
         return _from_config(name, shape, batch, options or {})
     match = re.fullmatch(r"(?:(\w+):)?([^(:]+)(?:\((.*)\))?", name.strip())
     if match is None:
@@ -82,6 +87,19 @@ def load_subject(
         hint = f"; a model is {FORMS}" if library is None and "; known: " in str(error) else ""
         raise BadInputError(f"{name}: {error}{hint}") from error
     raise BadInputError(f"unknown library {library!r} in {name!r}; {near_names(library, ('timm', *LIBRARIES))}")
+
+
+def require_config(names: Sequence[str], options: Mapping[str, Any] | None) -> None:
+    """Refuse options of configs where no name is one.
+
+    Raises:
+        BadInputError: If there are options for none.
+    """
+    if options and not any(name.endswith(CONFIG_SUFFIXES) for name in names):
+        raise BadInputError(
+            f"--cfg-options {', '.join(options)}: these change a config, and {', '.join(names)} is none; options of a "
+            f"backbone go in brackets behind its name: {names[0].partition('(')[0]}(option=value)"
+        )
 
 
 def pictures(

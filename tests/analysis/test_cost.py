@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+from effvit_mm.analysis.comparison import compare
 from effvit_mm.analysis.cost import cost_of, show
+from effvit_mm.analysis.latency import Setting
 from effvit_mm.analysis.subjects import load_subject
 from effvit_mm.errors import BadInputError
 
@@ -73,6 +75,26 @@ def test_the_table_shows_operators_and_layers(capsys):
 def test_a_name_that_stands_for_nothing_is_answered_with_its_remedy(name, message):
     with pytest.raises(BadInputError, match=message):
         load_subject(name, (64, 96))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: cost_of("lit_ti", (64, 96), batch=-1), "batch=-1 and shape=.* must be at least 1"),
+        (lambda: cost_of("lit_ti", (0, 96)), r"shape=\(0, 96\) must be at least 1"),
+        (
+            lambda: cost_of("lit_ti(use_rel_pos=False)", (64, 96), options={"model.neck": 1}),
+            r"--cfg-options model.neck: these change a config, and lit_ti\(.*\) is none; .* lit_ti\(option=value\)",
+        ),
+        (
+            lambda: compare(["lit_ti", "timm:resnet18"], Setting(), options={"model.neck": 1}),
+            "and lit_ti, timm:resnet18 is none",
+        ),
+    ],
+)
+def test_what_would_be_ignored_or_cannot_be_counted_is_refused(call, message):
+    with pytest.raises(BadInputError, match=message):
+        call()
 
 
 def test_a_picture_that_the_model_does_not_take_is_bad_input():

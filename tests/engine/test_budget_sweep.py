@@ -131,3 +131,10 @@ def test_of_a_depth_estimators_figures_the_rmse_is_drawn():
 def test_a_sweep_that_cannot_be_is_refused(place, options, message):
     with pytest.raises(BadInputError, match=message):
         run(place[0], **options)
+
+
+def test_a_metric_that_the_task_lacks_costs_one_evaluation(place):
+    folder, calls = place
+    with pytest.raises(BadInputError, match="metric 'mIou'"):
+        run(folder, metric="mIou")
+    assert calls == ["5.pth"]
