@@ -145,7 +145,8 @@ class Plain(DenseBackbone):
             pretrain_img_size=pretrain_img_size,
         )
         sizes: Any = {**self.sizes(variant), **{name: value for name, value in given.items() if value is not None}}
-        dim, self.depth = sizes["dim"], sizes["depth"]
+        dim = self.dim = sizes["dim"]
+        self.depth = sizes["depth"]
         self.num_prefix = self.default_num_prefix if num_prefix is None else num_prefix
         check_numbers(sizes, self.num_prefix)
         self.taps = checked_taps(taps, self.depth)

@@ -49,10 +49,12 @@ class ToSADeiT(Plain):
         pairs: Neighbouring blocks, counted from 0: the standard and the selective one of each pair. None for all of
             them, (0, 1), (2, 3), ...; blocks outside the pairs are standard ones.
         stage: What is run and trained. ``'dense'``: every layer on all tokens, selectors frozen. ``'selector'``: every
-            layer on all tokens, all but the selectors frozen. ``'joint'``: the selective layers on the tokens they
-            choose, everything learns.
+            layer on all tokens, all but the selectors frozen; where tokens are scored, whose scorers learn from the
+            task, the selective layers on those they choose, tried on all of them in training. ``'joint'``: the
+            selective layers on the tokens they choose, everything learns.
         num_probes: Query rows that a selector looks at, None for all; see :class:`~effvit_mm.layers.TokenSelection`.
-        importance: What tokens are chosen by: the selector, or a baseline without one.
+        importance: What tokens are chosen by: ``'predicted'``, the selector; ``'scored'``, a scorer of the tokens that
+            learns from the task; or a baseline that learns nothing. See :class:`~effvit_mm.layers.TokenSelection`.
         select: A fixed number of tokens, or a share of the importance.
         head_reduce: How the heads' importances become one, or ``'per_head'``.
         bypass: Whether what is not chosen skips the layer or its attention only.
@@ -120,6 +122,7 @@ class ToSADeiT(Plain):
         if importance == "class_token" and not self.num_prefix:
             raise ValueError("importance='class_token' needs a class token; num_prefix must be at least 1, not 0")
         self.stage = stage
+        self.choosing_stages = ("selector", "joint") if importance == "scored" else ("joint",)
         self.pairs = self._check_pairs(pairs)
         self.keep = keep
         num_heads = cast(Any, self.blocks[0]).mixer.num_heads
@@ -134,6 +137,7 @@ class ToSADeiT(Plain):
                     bypass=bypass,
                     loss=loss,
                     keep_prefix=keep_prefix,
+                    dim=self.dim,
                     **(selector or {}),
                 )
                 for first, second in self.pairs
@@ -161,7 +165,7 @@ class ToSADeiT(Plain):
 
     def run(self, tokens: Tensor, grid: Grid) -> Iterator[Tensor]:
         """Yield the tokens ``(B, P + N, C)`` behind each block, in raster order and none left out."""
-        for step in self._steps(tokens, grid, selecting=self.stage == "joint"):
+        for step in self._steps(tokens, grid, selecting=self.stage in self.choosing_stages):
             if isinstance(step, PairOutput):
                 yield step.first
                 yield step.tokens
@@ -244,6 +248,7 @@ class ToSADeiT(Plain):
                 num_prefix=self.num_prefix,
                 with_loss=self._learns(),
                 true_map=next(targets, None),
+                try_all=self.stage == "selector",
                 apply=self.apply_block,
             )
             if output.loss is not None:

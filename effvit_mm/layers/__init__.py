@@ -31,6 +31,7 @@ from effvit_mm.layers.spatial_reduction import SpatialReductionAttention
 from effvit_mm.layers.token_learner import TokenFuser, TokenLearner
 from effvit_mm.layers.token_merging import OverlappingMerging, PatchMerging
 from effvit_mm.layers.token_reduction import Reduced, TokenReducer
+from effvit_mm.layers.token_scorer import TokenScorer
 from effvit_mm.layers.token_selection import TokenSelection
 from effvit_mm.layers.token_selector import TokenSelector
 from effvit_mm.layers.tokens_to_token import TokensToToken
@@ -73,6 +74,7 @@ __all__ = [
     "TokenFuser",
     "TokenLearner",
     "TokenReducer",
+    "TokenScorer",
     "TokenSelection",
     "TokenSelector",
     "TokensToToken",

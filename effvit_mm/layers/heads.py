@@ -37,6 +37,12 @@ def zero_padding(tokens: Tensor, padding_mask: Tensor | None) -> Tensor:
     return tokens if padding_mask is None else tokens.masked_fill(padding_mask[..., None], 0.0)
 
 
+def without_padding(scores: Tensor, padding: Tensor) -> Tensor:
+    """Lower scores ``(..., N)`` to next to no probability where a mask is True; infinity, convolutions would spread."""
+    largest = scores.masked_fill(padding, torch.finfo(scores.dtype).min).amax(dim=-1, keepdim=True)
+    return torch.where(padding, largest - 30.0, scores)
+
+
 def visible(padding_mask: Tensor | None) -> Tensor | None:
     """Turn a padding mask ``(B, N)`` into the mask of fused attention ``(B, 1, 1, N)``, True where a key counts."""
     return None if padding_mask is None else ~padding_mask[:, None, None, :]

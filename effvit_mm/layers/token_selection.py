@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from effvit_mm.layers.block import Block
 from effvit_mm.layers.grid import Grid
-from effvit_mm.layers.heads import at_least_fp32
+from effvit_mm.layers.heads import at_least_fp32, without_padding
 from effvit_mm.layers.kept_tokens import flat_places, gather_tokens, probe_rows, scatter_tokens
 from effvit_mm.layers.token_choice import Kept, Select, choose_tokens
+from effvit_mm.layers.token_scorer import TokenScorer, leaning
 from effvit_mm.layers.token_selector import Axis, SelectorInput, TokenSelector
 
-Importance = Literal["predicted", "own", "class_token", "random"]
+Importance = Literal["predicted", "scored", "own", "class_token", "random"]
 HeadReduce = Literal["mean", "sum", "per_head"]
 SelectorLoss = Literal["kl", "mse"]
 Bypass = Literal["layer", "attn_only"]
@@ -53,8 +54,10 @@ class TokenSelection(nn.Module):
     Args:
         num_heads: Heads h of both layers.
         num_probes: Query rows that are looked at, or None for all of them.
-        importance: ``'predicted'``: by the selector; or a baseline without one: ``'own'``, the columns of the standard
-            layer's map; ``'class_token'``, the first prefix token's row of it; ``'random'``, from torch's generator.
+        importance: ``'predicted'``: by the selector; ``'scored'``: by a scorer that reads the tokens behind the
+            standard layer and learns from the task; or a baseline that learns nothing: ``'own'``, the columns of the
+            standard layer's map; ``'class_token'``, the first prefix token's row of it; ``'random'``, from torch's
+            generator.
         select: ``'topk'``: the ratio ``keep`` of the tokens, as many in every picture; ``'threshold'``: the fewest
             tokens that together have the share ``keep`` of the importance, in each picture its own number.
         head_reduce: ``'mean'`` or ``'sum'`` over the heads, which rank alike; ``'per_head'``: each head chooses for
@@ -62,6 +65,7 @@ class TokenSelection(nn.Module):
         bypass: ``'layer'``: what is not chosen skips the layer; ``'attn_only'``: its attention only.
         loss: ``'kl'`` or ``'mse'`` between the predicted and the true map.
         keep_prefix: Whether prefix tokens always take part, beside the ratio; else they compete with the others.
+        dim: Channels C of a token, which the scorer needs.
         kernel_size: Of the selector.
         hidden: Of the selector.
         axis: Of the selector.
@@ -75,7 +79,8 @@ class TokenSelection(nn.Module):
         size k, R hidden channels; two copies of the kept tokens and one of all; then the second layer on
         ``K = num_prefix + ceil(keep (N - num_prefix))`` tokens, ``12 K C^2 + 2 K^2 C`` with an MLP of 4 C. The loss, in
         training, takes ``N C^2 + P C^2 + P N C`` for the true map. Memory ``O(R P N)``. With ``keep=1`` a forward
-        without loss costs what two standard layers do.
+        that teaches nothing costs what two standard layers do. The scorer takes ``N C^2 / 4`` in the place of probes
+        and selector, and no loss; in training, what the second layer does to the kept tokens is held once more.
 
     Raises:
         ValueError: If a number or a name is not allowed.
@@ -86,7 +91,7 @@ class TokenSelection(nn.Module):
     Differs from the paper:
         ``num_probes=None`` with the defaults follows what is published, and needs the whole ``h N^2`` scores; the
         probes, every size of the selector, the loss (its log-softmax suggests KL) and the number of kept tokens are
-        ours. Probes leave out the rows of the prefix tokens.
+        ours. Probes leave out the rows of the prefix tokens. Scored tokens are ours, too.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class TokenSelection(nn.Module):
         bypass: Bypass = "layer",
         loss: SelectorLoss = "kl",
         keep_prefix: bool = True,
+        dim: int | None = None,
         kernel_size: int = 3,
         hidden: int | None = None,
         axis: Axis = "key",
@@ -114,6 +120,10 @@ class TokenSelection(nn.Module):
                 raise ValueError(f"{name}={value!r} must be one of {get_args(known)}")
         if num_probes is not None and num_probes < 1:
             raise ValueError(f"num_probes={num_probes} must be at least 1 query row, or None for all of them")
+        if importance == "scored" and dim is None:
+            raise ValueError("importance='scored' needs dim, the channels of a token, not None")
+        if importance == "scored" and head_reduce == "per_head":
+            raise ValueError("head_reduce='per_head' has no meaning for scored tokens; it must be 'mean' or 'sum'")
         self.num_probes = num_probes
         self.importance, self.select, self.head_reduce = importance, select, head_reduce
         self.bypass, self.loss, self.keep_prefix = bypass, loss, keep_prefix
@@ -122,6 +132,7 @@ class TokenSelection(nn.Module):
             if importance == "predicted"
             else None
         )
+        self.scorer = TokenScorer(dim) if importance == "scored" and dim is not None else None
 
     def forward(
         self,
@@ -135,6 +146,7 @@ class TokenSelection(nn.Module):
         padding_mask: Tensor | None = None,
         with_loss: bool = False,
         true_map: Tensor | None = None,
+        try_all: bool = False,
         apply: Callable[..., Any] | None = None,
     ) -> PairOutput:
         """Run the pair on tokens ``(B, N, C)``.
@@ -148,20 +160,30 @@ class TokenSelection(nn.Module):
             num_prefix: Tokens in front that lie on no grid.
             padding_mask: ``(B, N)``, True where a token is padding: it is never chosen while others are left. Rows of
                 padding among the probes count like the others.
-            with_loss: Whether to compare the prediction with the true map.
+            with_loss: Whether the choice is to learn: from the true map, with which the prediction is compared; scored,
+                from the gradient of whatever becomes of the tokens.
             true_map: The map ``(B, h, P, N)`` to learn from; None for the second layer's own.
+            try_all: Where scored tokens learn, whether the layer is run for those that are not chosen as well, so that
+                they have a gradient, too; nothing comes of it otherwise. It costs what the dense layer does.
             apply: How a block is called, such as a call that recomputes it in the backward pass.
         """
         options: dict[str, Any] = dict(num_prefix=num_prefix, padding_mask=padding_mask)
         run = apply or (lambda block, *args, **kwargs: block(*args, **kwargs))
-        with_loss = with_loss and self.selector is not None
+        with_loss = with_loss and self.importance in ("predicted", "scored")
         if keep == 1 and not with_loss:
             tokens = run(first, tokens, grid, **options)
             return PairOutput(tokens, run(second, tokens, grid, **options), None, None)
+        if self.scorer is not None:
+            tokens = run(first, tokens, grid, **options)
+            log_shares = self.scorer(tokens, padding_mask)
+            kept = self.choose(log_shares[:, None, None], keep, num_prefix, padding_mask)
+            lean = leaning(log_shares, kept, num_prefix if self.keep_prefix else 0) if with_loss else None
+            mixed = self.pass_by(second, tokens, kept, grid, num_prefix, run, lean=lean, try_all=try_all)
+            return PairOutput(tokens, mixed, kept if keep < 1 else None, None)
         probes = self.probes(grid, num_prefix, tokens.device)
         tokens, scores = run(first, tokens, grid, probes=probes, **options)
         if padding_mask is not None:
-            scores = _without_padding(scores, padding_mask)
+            scores = without_padding(scores, padding_mask[:, None, None])
         log_map = self.predict(scores, tokens.shape[-1] // scores.shape[1])
         loss = None
         if with_loss:
@@ -170,8 +192,7 @@ class TokenSelection(nn.Module):
         if keep == 1:
             return PairOutput(tokens, run(second, tokens, grid, **options), None, loss)
         kept = self.choose(log_map, keep, num_prefix, padding_mask)
-        mixed = self.pass_by(second, tokens, kept, grid, num_prefix, run)
-        return PairOutput(tokens, mixed, kept, loss)
+        return PairOutput(tokens, self.pass_by(second, tokens, kept, grid, num_prefix, run), kept, loss)
 
     def probes(self, grid: Grid, num_prefix: int, device: torch.device) -> Tensor:
         """Return the query rows ``(P,)`` that importance is read off."""
@@ -197,7 +218,7 @@ class TokenSelection(nn.Module):
         query, key, _ = mixer.project(second.norm1(tokens))
         scores = mixer.scores(query, key, probes)
         if padding_mask is not None:
-            scores = _without_padding(scores, padding_mask)
+            scores = without_padding(scores, padding_mask[:, None, None])
         return at_least_fp32(scores).softmax(dim=-1)
 
     def compare(self, log_map: Tensor, true_map: Tensor) -> Tensor:
@@ -219,27 +240,51 @@ class TokenSelection(nn.Module):
         return choose_tokens(importance, keep, select=self.select, always=always, padding=padding_mask)
 
     def pass_by(
-        self, second: Block, tokens: Tensor, kept: Kept, grid: Grid, num_prefix: int, apply: Callable[..., Any]
+        self,
+        second: Block,
+        tokens: Tensor,
+        kept: Kept,
+        grid: Grid,
+        num_prefix: int,
+        apply: Callable[..., Any],
+        *,
+        lean: Tensor | None = None,
+        try_all: bool = False,
     ) -> Tensor:
-        """Run the second layer on the kept tokens of ``(B, N, C)`` and put what it gives in their places."""
+        """Run the second layer on the kept tokens of ``(B, N, C)`` and put what it gives in their places.
+
+        Zeros ``(B, N)`` to ``lean`` on let the gradient of a choice through, with ``try_all`` for every token.
+        """
         if kept.places.ndim == 3:
             return second.mix_channels(_mix_heads(second, tokens, kept), grid, num_prefix=num_prefix)
-        places = flat_places(kept.places, tokens.shape[1])
-        gathered = gather_tokens(tokens, places)
-        options: dict[str, Any] = dict(num_prefix=num_prefix, padding_mask=None if kept.valid is None else ~kept.valid)
         layer = second.mix_tokens if self.bypass == "attn_only" else second
-        mixed = apply(layer, gathered, grid, **options)
-        if kept.valid is not None:
-            mixed = torch.where(kept.valid[..., None], mixed, gathered)
-        tokens = scatter_tokens(tokens, places, mixed)
+        if lean is not None and try_all:
+            chosen = _places_as_mask(kept, tokens.shape[1])
+            tried = apply(layer, tokens, grid, num_prefix=num_prefix, padding_mask=~chosen)
+            tokens = _leaned(torch.where(chosen[..., None], tried, tokens), tried - tokens, lean)
+        else:
+            places = flat_places(kept.places, tokens.shape[1])
+            gathered = gather_tokens(tokens, places)
+            left_out = None if kept.valid is None else ~kept.valid
+            mixed = apply(layer, gathered, grid, num_prefix=num_prefix, padding_mask=left_out)
+            if kept.valid is not None:
+                mixed = torch.where(kept.valid[..., None], mixed, gathered)
+            if lean is not None:
+                mixed = _leaned(mixed, mixed - gathered, lean.gather(1, kept.places))
+            tokens = scatter_tokens(tokens, places, mixed)
         return second.mix_channels(tokens, grid, num_prefix=num_prefix) if self.bypass == "attn_only" else tokens
 
 
-def _without_padding(scores: Tensor, padding_mask: Tensor) -> Tensor:
-    """Lower the scores of padding ``(B, N)`` to next to no probability; to infinity, convolutions would spread it."""
-    padding = padding_mask[:, None, None]
-    largest = scores.masked_fill(padding, torch.finfo(scores.dtype).min).amax(dim=-1, keepdim=True)
-    return torch.where(padding, largest - 30.0, scores)
+def _leaned(mixed: Tensor, change: Tensor, lean: Tensor) -> Tensor:
+    """Return ``mixed`` as it is, with the gradient that more or less of a change ``(B, K, C)`` has."""
+    return mixed + change.detach() * lean[..., None].to(mixed.dtype)
+
+
+def _places_as_mask(kept: Kept, num_tokens: int) -> Tensor:
+    """Return which of the tokens are kept, ``(B, N)``."""
+    valid = torch.ones_like(kept.places, dtype=torch.bool) if kept.valid is None else kept.valid
+    none = valid.new_zeros(len(valid), num_tokens)
+    return none.scatter(1, kept.places, valid)
 
 
 def _mix_heads(block: Block, tokens: Tensor, kept: Kept) -> Tensor:

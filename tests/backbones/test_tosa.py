@@ -155,8 +155,9 @@ def learn_dense(backbone):
 
 
 @pytest.mark.parametrize("stage", ["dense", "selector", "joint"])
-def test_every_parameter_that_a_stage_trains_gets_a_gradient(stage):
-    backbone = built(stage=stage, drop_path_rate=0.0).train()
+@pytest.mark.parametrize(("importance", "keep"), [("predicted", 0.5), ("scored", 0.5), ("scored", 1.0)])
+def test_every_parameter_that_a_stage_trains_gets_a_gradient(stage, importance, keep):
+    backbone = built(stage=stage, importance=importance, keep=keep, drop_path_rate=0.0).train()
     total = sum(fmap.square().sum() for fmap in backbone(pictures()))
     total = total + sum(backbone.auxiliary_losses().values())
     total.backward()
@@ -165,6 +166,17 @@ def test_every_parameter_that_a_stage_trains_gets_a_gradient(stage):
     assert ("blocks" in learning) is (stage != "selector")
     for name, parameter in backbone.named_parameters():
         assert (parameter.grad is not None) is parameter.requires_grad, name
+
+
+@pytest.mark.parametrize("stage", ["selector", "joint"])
+def test_scored_tokens_pass_the_same_layers_in_every_choosing_stage_learning_or_not(stage):
+    backbone, joint = built(importance="scored", stage=stage, drop_path_rate=0.0), built(importance="scored")
+    expected = joint(pictures())
+    for mode in (False, True):
+        torch.testing.assert_close(backbone.train(mode)(pictures()), expected, rtol=1e-9, atol=1e-9)
+    assert learn(backbone) == {}
+    dense = built(importance="scored", stage="dense")(pictures())
+    assert not torch.allclose(dense[-1], expected[-1])
 
 
 @pytest.mark.parametrize("importance", ["own", "class_token", "random"])

@@ -9,7 +9,8 @@ The network is small on purpose: four layers, two of them selective, which it ca
 selective ones could be left out altogether and nothing but a point of mIoU was lost, so that no choice could show. How
 much there is to lose is a row of its own: one token kept, which is next to no second layers.
 
-For each seed a network is trained dense, then its selectors alone; then every way of choosing is evaluated twice,
+For each seed a network is trained dense, then its selectors alone, or the scorers that stand in their place (at a share
+of 0.5); then every way of choosing is evaluated twice,
 on the dense weights as they are (what is lost by the choice alone) and after the same fine-tuning with that choice. Two
 more ways bound the first of these: by the true map of the second layer, which the selectors predict, and its reverse.
 How well the choices agree with the true map, and what it costs to read them off a few query rows, is measured on the
@@ -32,6 +33,7 @@ from torch import Tensor
 from effvit_mm.backbones import ToSADeiT
 from effvit_mm.backbones.tosa import Stage
 from effvit_mm.layers.kept_tokens import num_kept
+from effvit_mm.layers.token_selection import Importance
 
 
 def bounded(network: Network, keep: float, bound: str) -> Callable[[Tensor], Tensor]:
@@ -125,18 +127,24 @@ def run(task: str, seeds: int, record: Record, nyu: Path | None) -> None:
     for seed in range(seeds):
         about = dict(task=task, seed=seed)
 
-        def trained(stage: Stage, weights: dict[str, Tensor] | None, seed: int = seed) -> Network:
+        def trained(stage: Stage, weights: dict[str, Tensor] | None, seed: int = seed, **options: object) -> Network:
             torch.manual_seed(seed)
-            network = Network(task, stage=stage) if weights is None else staged(task, weights, stage)
+            network = Network(task, stage=stage) if weights is None else staged(task, weights, stage, **options)
             fit(network, train, stage, seed)
             return network
 
         dense = record.weights(f"{task}_dense_{seed}", lambda: trained("dense", None))
         taught = record.weights(f"{task}_selector_{seed}", lambda dense=dense: trained("selector", dense))
+        scorers = record.weights(
+            f"{task}_scorer_{seed}", lambda dense=dense: trained("selector", dense, importance="scored")
+        )
+        start = {choice: scorers if choice == "scored" else taught for choice in CHOICES}
 
-        def tuned(taught: dict[str, Tensor] = taught, seed: int = seed, **options: object) -> dict:
+        def tuned(
+            start: dict = start, seed: int = seed, importance: Importance = "predicted", **options: object
+        ) -> dict:
             torch.manual_seed(seed)
-            network = staged(task, taught, "joint", **options)
+            network = staged(task, start[importance], "joint", importance=importance, **options)
             # Toy scenes are many, and evaluated at the end alone.
             watch = (lambda: evaluate(network, test)["rmse"]) if task == "nyu" else None
             curve = fit(network, train, "joint", seed, watch)
@@ -163,7 +171,7 @@ def run(task: str, seeds: int, record: Record, nyu: Path | None) -> None:
                 record.add(measure, kind="as it is", choice=bound, keep=keep, **about)
             for choice in CHOICES:
                 options = dict(importance=choice, keep=keep)
-                measure = lambda w=taught, o=options: evaluate(staged(task, w, "joint", **o), test)  # noqa: E731
+                measure = lambda w=start[choice], o=options: evaluate(staged(task, w, "joint", **o), test)  # noqa: E731
                 record.add(measure, kind="as it is", choice=choice, keep=keep, **about)
                 record.add(lambda t=tuned, o=options: t(**o), kind="tuned", choice=choice, keep=keep, **about)
 

@@ -9,7 +9,7 @@ from selection_tasks import LARGE
 
 KEEPS = (0.5, 0.3)
 ONE_TOKEN = 0.01
-CHOICES = ("predicted", "own", "class_token", "random")
+CHOICES = ("scored", "predicted", "own", "class_token", "random")
 BOUNDS = ("true map", "reversed")
 PROBES = (4, 16, 64)
 
@@ -78,7 +78,13 @@ def draw(rows: list[dict], metric: str, file: Path) -> None:
         choices = (*(BOUNDS if kind == "as it is" else ()), *CHOICES)
         for i, choice in enumerate(choices):
             found = of(rows, metric, kind=kind, choice=choice, keep=keep)
-            axes.plot([i] * len(found), found, "o", color="#1f6feb" if choice == "predicted" else "#999", alpha=0.8)
+            axes.plot(
+                [i] * len(found),
+                found,
+                "o",
+                color="#1f6feb" if choice in ("predicted", "scored") else "#999",
+                alpha=0.8,
+            )
         for name, color in (("dense", "#2a2"), ("one token", "#c33")):
             level = of(rows, metric, kind=kind, choice=name)
             if level:

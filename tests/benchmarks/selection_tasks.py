@@ -130,10 +130,10 @@ def fit(
 
 
 def staged(task: str, weights: dict[str, Tensor], stage: Stage, **options: object) -> Network:
-    """Build a network in a stage, with the weights of another; selectors that a baseline lacks are left out."""
+    """Build a network in a stage, with the weights of another; selectors that it lacks are left out or start fresh."""
     network = Network(task, stage=stage, **options)
     own = network.state_dict()
-    network.load_state_dict({name: value for name, value in weights.items() if name in own})
+    network.load_state_dict({**own, **{name: value for name, value in weights.items() if name in own}})
     return network
 
 
