@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/selection_quality.py              # depth, 3 seeds
     python tests/benchmarks/selection_quality.py --task segmentation
+    python tests/benchmarks/selection_quality.py --task segmentation --layers 2
     python tests/benchmarks/selection_quality.py --task nyu --nyu data/nyu      # photographs; scores on the way, too
     python tests/benchmarks/selection_quality.py --report                       # table and plot of what is there
 
@@ -27,7 +28,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from selection_report import BOUNDS, CHOICES, KEEPS, ONE_TOKEN, PROBES, report
-from selection_tasks import STEPS, Network, evaluate, fit, pictures_of, staged
+from selection_tasks import NETWORK, STEPS, Network, evaluate, fit, pictures_of, staged
 from torch import Tensor
 
 from effvit_mm.backbones import ToSADeiT
@@ -121,11 +122,11 @@ class Record:
         return torch.load(file, weights_only=True)
 
 
-def run(task: str, seeds: int, record: Record, nyu: Path | None) -> None:
-    """Train and evaluate all that is not there yet."""
+def run(task: str, title: str, seeds: int, record: Record, nyu: Path | None) -> None:
+    """Train and evaluate all that is not there yet; rows and weights bear a title."""
     train, test, large = pictures_of(task, nyu)
     for seed in range(seeds):
-        about = dict(task=task, seed=seed)
+        about = dict(task=title, seed=seed)
 
         def trained(stage: Stage, weights: dict[str, Tensor] | None, seed: int = seed, **options: object) -> Network:
             torch.manual_seed(seed)
@@ -133,10 +134,10 @@ def run(task: str, seeds: int, record: Record, nyu: Path | None) -> None:
             fit(network, train, stage, seed)
             return network
 
-        dense = record.weights(f"{task}_dense_{seed}", lambda: trained("dense", None))
-        taught = record.weights(f"{task}_selector_{seed}", lambda dense=dense: trained("selector", dense))
+        dense = record.weights(f"{title}_dense_{seed}", lambda: trained("dense", None))
+        taught = record.weights(f"{title}_selector_{seed}", lambda dense=dense: trained("selector", dense))
         scorers = record.weights(
-            f"{task}_scorer_{seed}", lambda dense=dense: trained("selector", dense, importance="scored")
+            f"{title}_scorer_{seed}", lambda dense=dense: trained("selector", dense, importance="scored")
         )
         start = {choice: scorers if choice == "scored" else taught for choice in CHOICES}
 
@@ -199,16 +200,19 @@ def main() -> None:
     parser.add_argument("--task", choices=("depth", "segmentation", "nyu"), default="depth")
     parser.add_argument("--nyu", type=Path, metavar="FOLDER", help="NYU Depth V2 in BTS's layout, for --task nyu")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=NETWORK["depth"], help="of the network")
     parser.add_argument("--steps", type=float, default=1.0, help="factor of all training steps")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/selection_quality"))
     parser.add_argument("--report", action="store_true", help="train nothing, show what is there")
     args = parser.parse_args()
     record = Record(args.out)
+    title = args.task if args.layers == NETWORK["depth"] else f"{args.task}_{args.layers}_layers"
+    NETWORK["depth"] = args.layers
     if not args.report:
         for stage in STEPS:
             STEPS[stage] = max(10, round(args.steps * STEPS[stage]))
-        run(args.task, args.seeds, record, args.nyu)
-    report(record.rows, args.task, args.out)
+        run(args.task, title, args.seeds, record, args.nyu)
+    report(record.rows, title, args.out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ PROBES = (4, 16, 64)
 def report(rows: list[dict], task: str, folder: Path) -> None:
     """Print the tables, and draw the first figure of every choice."""
     rows = [row for row in rows if row["task"] == task]
-    metric = "mIoU" if task == "segmentation" else "rmse"
+    metric = "mIoU" if task.startswith("segmentation") else "rmse"
     table = Table(
         "choice",
         *(f"{kind}, keep {keep}" for keep in KEEPS for kind in ("as it is", "tuned")),
