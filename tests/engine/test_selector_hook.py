@@ -249,8 +249,9 @@ def test_a_teacher_without_what_it_is_to_teach_is_refused(tmp_path):
         hooked(model(whole=Classifier), teacher=whole, logit_weight=1.0)
 
 
-def test_the_selector_stage_trains_the_selectors_and_leaves_all_else_as_it_was():
-    network = model(whole=Classifier, stage="selector")
+@pytest.mark.parametrize(("importance", "losses"), [("predicted", {"loss_selector"}), ("scored", set())])
+def test_the_selector_stage_trains_the_selectors_and_leaves_all_else_as_it_was(importance, losses):
+    network = model(whole=Classifier, stage="selector", importance=importance)
     freeze_around_selectors(network)
     hook = hooked(network)
     before = copy.deepcopy(network.state_dict())
@@ -258,7 +259,7 @@ def test_the_selector_stage_trains_the_selectors_and_leaves_all_else_as_it_was()
     network.train()
     hook.before_train_iter(runner_of(network), 0)
     log = step(network, OptimWrapper(optimizer))
-    assert set(log) == {"loss", "loss_task", "loss_selector"}
+    assert set(log) == {"loss", "loss_task", *losses}
     changed = {
         name.split(".")[1] for name, value in network.state_dict().items() if not torch.equal(value, before[name])
     }
@@ -274,18 +275,19 @@ def test_other_stages_freeze_nothing_around_the_backbone(stage):
 
 @pytest.mark.filterwarnings("ignore:.*barrier.*:UserWarning")
 @pytest.mark.parametrize("stage", ["selector", "joint"])
-def test_it_works_inside_the_wrapper_of_several_processes(stage, tmp_path):
+@pytest.mark.parametrize("importance", ["predicted", "scored"])
+def test_it_works_inside_the_wrapper_of_several_processes(stage, importance, tmp_path):
     import torch.distributed as dist
     from mmengine.model import MMDistributedDataParallel
 
     dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     try:
-        network = model(whole=Classifier, stage=stage)
+        network = model(whole=Classifier, stage=stage, importance=importance)
         freeze_around_selectors(network)
         wrapped = MMDistributedDataParallel(network)
         hooked(wrapped)
         log = step(wrapped, OptimWrapper(sgd(network)))
-        assert log["loss_selector"] > 0
+        assert importance == "scored" or log["loss_selector"] > 0
         # A second step: a parameter without gradient in the first would be found here.
         step(wrapped, OptimWrapper(sgd(network)))
     finally:
