@@ -11,12 +11,12 @@ selective ones could be left out altogether and nothing but a point of mIoU was 
 much there is to lose is a row of its own: one token kept, which is next to no second layers.
 
 For each seed a network is trained dense, then its selectors alone, or the scorers that stand in their place (at a share
-of 0.5); then every way of choosing is evaluated twice,
-on the dense weights as they are (what is lost by the choice alone) and after the same fine-tuning with that choice. Two
-more ways bound the first of these: by the true map of the second layer, which the selectors predict, and its reverse.
-How well the choices agree with the true map, and what it costs to read them off a few query rows, is measured on the
-dense weights, the rows on larger pictures. Every row is written as soon as it is known; started again, the script goes
-on behind the last one.
+of 0.5). Every way of choosing is evaluated twice: on the dense weights as they are (what is lost by the choice alone)
+and after the same fine-tuning with that choice. Three more ways bound the first of these: by the true map of the second
+layer, which the selectors predict; by its reverse; and, with the labels known, by what the layer does to each token's
+part of the loss. How well the choices agree with the true map, and what it costs to read them off a few query rows, is
+measured on the dense weights, the rows on larger pictures. Every row is written as soon as it is known; started again,
+the script goes on behind the last one.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from selection_report import BOUNDS, CHOICES, KEEPS, ONE_TOKEN, PROBES, report
+from selection_bounds import by_labels, by_maps, pairs_of
+from selection_report import BOUNDS, CHOICES, KEEPS, LABELS, ONE_TOKEN, PROBES, report
 from selection_tasks import NETWORK, STEPS, Network, evaluate, fit, pictures_of, staged
 from torch import Tensor
 
@@ -35,36 +36,6 @@ from effvit_mm.backbones import ToSADeiT
 from effvit_mm.backbones.tosa import Stage
 from effvit_mm.layers.kept_tokens import num_kept
 from effvit_mm.layers.token_selection import Importance
-
-
-def bounded(network: Network, keep: float, bound: str) -> Callable[[Tensor], Tensor]:
-    """Return a forward that chooses by the second layers' true maps, all rows, or by their reverse."""
-    backbone = network.backbone
-
-    def outputs(tokens: Tensor, grid: tuple[int, int]) -> Iterator[Tensor]:
-        for pair, first, second in pairs_of(backbone):
-            tokens = first(tokens, grid)
-            yield tokens
-            columns = (
-                pair.true_map(second, tokens, torch.arange(tokens.shape[1])).sum(2, keepdim=True).mean(1, keepdim=True)
-            )
-            ranked = columns if bound == "true map" else columns.amax(-1, keepdim=True) - columns + 1e-6
-            kept = pair.choose(ranked.log(), keep, 1)
-            tokens = pair.pass_by(
-                second, tokens, kept, grid, 1, lambda block, *args, **options: block(*args, **options)
-            )
-            yield tokens
-
-    def forward(pictures: Tensor) -> Tensor:
-        tokens, grid = backbone.embed(pictures)
-        return network.decode(backbone.emit(outputs(tokens, grid), grid, tuple(pictures.shape[-2:]))[0], pictures)
-
-    return forward
-
-
-def pairs_of(backbone: ToSADeiT) -> Iterator[tuple]:
-    for (first, second), pair in zip(backbone.pairs, backbone.selections.values(), strict=True):
-        yield pair, backbone.blocks[first], backbone.blocks[second]
 
 
 @torch.no_grad()
@@ -168,8 +139,11 @@ def run(task: str, title: str, seeds: int, record: Record, nyu: Path | None) -> 
         for keep in KEEPS:
             for bound in BOUNDS:
                 network = staged(task, taught, "joint")
-                measure = lambda n=network, k=keep, b=bound: evaluate(n, test, bounded(n, k, b))  # noqa: E731
+                measure = lambda n=network, k=keep, b=bound: evaluate(n, test, by_maps(n, k, b))  # noqa: E731
                 record.add(measure, kind="as it is", choice=bound, keep=keep, **about)
+            network = staged(task, taught, "joint")
+            measure = lambda n=network, k=keep: evaluate(n, test, by_labels(n, k, test.truth))  # noqa: E731
+            record.add(measure, kind="as it is", choice=LABELS, keep=keep, **about)
             for choice in CHOICES:
                 options = dict(importance=choice, keep=keep)
                 measure = lambda w=start[choice], o=options: evaluate(staged(task, w, "joint", **o), test)  # noqa: E731

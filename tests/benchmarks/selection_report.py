@@ -11,6 +11,7 @@ KEEPS = (0.5, 0.3)
 ONE_TOKEN = 0.01
 CHOICES = ("scored", "predicted", "own", "class_token", "random")
 BOUNDS = ("true map", "reversed")
+LABELS = "labels known"
 PROBES = (4, 16, 64)
 
 
@@ -24,7 +25,7 @@ def report(rows: list[dict], task: str, folder: Path) -> None:
         title=f"{task}: {metric}",
     )
     shares = {"dense": 1.0, "one token": ONE_TOKEN}
-    for choice in ("dense", "one token", *BOUNDS, *CHOICES):
+    for choice in ("dense", "one token", LABELS, *BOUNDS, *CHOICES):
         cells = [
             spread(rows, metric, kind=kind, choice=choice, keep=shares.get(choice, keep))
             for keep in KEEPS
@@ -75,7 +76,7 @@ def draw(rows: list[dict], metric: str, file: Path) -> None:
     for axes, (kind, keep) in zip(
         panels, [(kind, keep) for kind in ("as it is", "tuned") for keep in KEEPS], strict=True
     ):
-        choices = (*(BOUNDS if kind == "as it is" else ()), *CHOICES)
+        choices = (*((LABELS, *BOUNDS) if kind == "as it is" else ()), *CHOICES)
         for i, choice in enumerate(choices):
             found = of(rows, metric, kind=kind, choice=choice, keep=keep)
             axes.plot(
