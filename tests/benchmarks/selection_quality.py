@@ -28,6 +28,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from selection_bounds import by_labels, by_maps, pairs_of
+from selection_picture import draw_choices
 from selection_report import BOUNDS, CHOICES, KEEPS, LABELS, ONE_TOKEN, PROBES, report
 from selection_tasks import NETWORK, STEPS, Network, evaluate, fit, pictures_of, staged
 from torch import Tensor
@@ -177,6 +178,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=NETWORK["depth"], help="of the network")
     parser.add_argument("--steps", type=float, default=1.0, help="factor of all training steps")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/selection_quality"))
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw what choices keep, of the weights of seed 0")
     parser.add_argument("--report", action="store_true", help="train nothing, show what is there")
     args = parser.parse_args()
     record = Record(args.out)
@@ -187,6 +189,8 @@ def main() -> None:
             STEPS[stage] = max(10, round(args.steps * STEPS[stage]))
         run(args.task, title, args.seeds, record, args.nyu)
     report(record.rows, title, args.out)
+    if args.picture:
+        draw_choices(args.task, args.out, title, pictures_of(args.task, args.nyu)[1], args.picture)
 
 
 if __name__ == "__main__":
