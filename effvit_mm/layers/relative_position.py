@@ -34,9 +34,10 @@ class RelativePositionAttention(nn.Module):
     where ``bias[i, j] = table[y_i - y_j + H - 1, x_i - x_j + W - 1]``.
 
     The ``N x N`` bias is a view of the table: with the keys in reversed raster order, ``y' = H - 1 - y``, it reads
-    ``table[y_i + y'_j, x_i + x'_j]``, two sliding windows. A few rows of queries are taken at a time: their piece of
-    the bias is written out in the dtype of the computation, used by ``scaled_dot_product_attention`` and freed. The
-    backward pass runs the pieces again, so that nothing of size ``N x N`` outlives the forward pass.
+    ``table[y_i + y'_j, x_i + x'_j]``, two sliding windows. On a CPU ``scaled_dot_product_attention`` takes it as such,
+    a column of queries at a time. Elsewhere, and with prefix tokens or padding, a few rows of queries are: their piece
+    of the bias is written out in the dtype of the computation, used and freed. The backward pass runs such pieces
+    again, so that nothing of size ``N x N`` outlives the forward pass.
 
     Args:
         dim: Channels C of a token.
@@ -49,9 +50,9 @@ class RelativePositionAttention(nn.Module):
         tokens ``(B, N, C)``, grid ``(H, W)`` with ``num_prefix + H * W == N``; returns ``(B, N, C)``.
 
     Cost:
-        ``4 N C^2 + 2 N^2 C`` multiply-adds; the backward pass computes the ``2 N^2 C`` once more. Memory ``O(N C)`` and
-        working space for 2^23 numbers or for one row of queries (``h W N``; ``6 B h W N`` in the backward pass),
-        whichever is larger.
+        ``4 N C^2 + 2 N^2 C`` multiply-adds; the backward pass computes the ``2 N^2 C`` once more. Memory ``O(N C)``
+        and, by columns, ``h (2 H - 1) W^2`` numbers; in pieces, working space for 2^23 numbers or for one row of
+        queries (``h W N``; ``6 B h W N`` in the backward pass), whichever is larger.
         Parameters ``4 C^2 + 4 C + (2 H - 1) (2 W - 1) h`` of the table's grid.
 
     Raises:
@@ -141,7 +142,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, table: Tensor, grid: Grid,
     """
     # A compiler plans memory by itself, and an exported program has no backward pass.
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return _attend_in_pieces(query, key, value, table, grid, hidden)
+        return _attend(query, key, value, table, grid, hidden)
     return _RecomputedAttention.apply(query, key, value, table, grid, hidden)
 
 
@@ -174,7 +175,7 @@ class _RecomputedAttention(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(query, key, value, table, hidden)
         ctx.grid = grid
-        return _attend_in_pieces(query, key, value, table, grid, hidden)
+        return _attend(query, key, value, table, grid, hidden)
 
     @staticmethod
     @once_differentiable
@@ -204,6 +205,33 @@ class _RecomputedAttention(torch.autograd.Function):
             grad_key += grad_logits.transpose(-2, -1) @ scaled
         grad_key, grad_value, _ = _reversed(grad_key.to(key.dtype), grad_value.to(value.dtype), None)
         return grad_query, grad_key, grad_value, grad_table, None, None
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, table: Tensor, grid: Grid, hidden: Tensor | None) -> Tensor:
+    # Kernels of a CPU read a bias with any strides; other devices' want theirs aligned.
+    if query.device.type == "cpu" and hidden is None and key.shape[2] == math.prod(grid):
+        return _attend_by_columns(query, key, value, table, grid)
+    return _attend_in_pieces(query, key, value, table, grid, hidden)
+
+
+def _attend_by_columns(query: Tensor, key: Tensor, value: Tensor, table: Tensor, grid: Grid) -> Tensor:
+    """Attend with a bias that is not written out: a column of queries reads it off a sliding window.
+
+    With the keys in reversed raster order and x fixed, what the query in row y reads, ``table[y + y', x + x']``, is one
+    run of ``H W`` numbers in a copy of the table with rows of W, and begins W further on for the next row. So each
+    column of the grid, an entry of the batch, has its bias as a view of ``h (2 H - 1) W`` numbers.
+    """
+    height, width = grid
+    key, value, _ = _reversed(key, value, None)
+    runs = table.to(query.dtype).unfold(2, width, 1).permute(2, 0, 1, 3).flatten(2)  # (W, h, (2 H - 1) W)
+    bias = runs.unfold(2, height * width, width)  # (W, h, H, H W), a view
+    mixed = torch.empty_like(query)
+    for i in range(len(query)):  # the bias is the same for all pictures, which their columns would hide
+        columns = query[i].unflatten(1, grid).permute(2, 0, 1, 3)  # (W, h, H, d)
+        keys, values = (part[i].expand(width, -1, -1, -1) for part in (key, value))
+        answers = F.scaled_dot_product_attention(columns, keys, values, attn_mask=bias)
+        mixed[i] = answers.permute(1, 2, 0, 3).flatten(1, 2)
+    return mixed
 
 
 def _attend_in_pieces(

@@ -67,6 +67,19 @@ def test_the_expanded_bias_of_some_rows_is_a_part_of_the_whole():
 
 
 @pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("grid", [(5, 7), (1, 6), (4, 1), (1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_columns_and_pieces_give_the_same(grid, dtype):
+    height, width = grid
+    generator = torch.Generator().manual_seed(0)
+    heads = [torch.randn(B, HEADS, height * width, 8, dtype=dtype, generator=generator) for _ in range(3)]
+    table = 2 * torch.randn(HEADS, 2 * height - 1, 2 * width - 1, generator=generator)
+    columns = relative_position._attend_by_columns(*heads, table, grid)
+    pieces = relative_position._attend_in_pieces(*heads, table, grid, None)
+    torch.testing.assert_close(columns, pieces)
+
+
+@pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize("num_prefix", [0, PREFIX])
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_result_is_that_of_the_double_loop(num_prefix, masked):
