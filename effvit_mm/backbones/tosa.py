@@ -122,6 +122,7 @@ class ToSADeiT(Plain):
         if importance == "class_token" and not self.num_prefix:
             raise ValueError("importance='class_token' needs a class token; num_prefix must be at least 1, not 0")
         self.stage = stage
+        self.importance = importance
         self.choosing_stages = ("selector", "joint") if importance == "scored" else ("joint",)
         self.pairs = self._check_pairs(pairs)
         self.keep = keep

@@ -63,6 +63,7 @@ class SelectorLossHook(Hook):
 
     Raises:
         ValueError: If a weight is negative, or asks for a teacher where none is given.
+        BadInputError: At the beginning of a run, if the teacher has nothing to teach: no selectors and no weights.
     """
 
     def __init__(
@@ -112,6 +113,11 @@ class SelectorLossHook(Hook):
         features, logits = (
             weight > 0 and backbone.stage == "joint" for weight in (self.feature_weight, self.logit_weight)
         )
+        if backbone.importance != "predicted" and not (self.feature_weight or self.logit_weight):
+            raise BadInputError(
+                f"SelectorLossHook.teacher={file} would teach nothing: its maps are for selectors, and "
+                f"importance={backbone.importance!r} has none; leave the teacher out, or set feature_weight or logit_weight"
+            )
         teacher = DenseTeacher(model, backbone, file, features=features, logits=logits)
         backbone.teacher = teacher.maps
         if features or logits:

@@ -236,6 +236,13 @@ def test_a_teacher_says_nothing_of_features_outside_the_joint_stage_or_in_evalua
     assert set(network.eval()(pictures(), mode="loss")) == {"loss_task"}
 
 
+@pytest.mark.parametrize("importance", ["scored", "random"])
+def test_a_teacher_of_maps_where_nothing_learns_maps_is_refused(importance, tmp_path):
+    file = saved(model(DeiT), tmp_path / "dense.pth")
+    with pytest.raises(BadInputError, match=f"would teach nothing: .* importance='{importance}' has none"):
+        hooked(model(importance=importance), teacher=file)
+
+
 def test_a_teacher_without_what_it_is_to_teach_is_refused(tmp_path):
     weights = {name: value for name, value in model(DeiT).state_dict().items() if ".pyramid." not in name}
     file = tmp_path / "backbone.pth"
