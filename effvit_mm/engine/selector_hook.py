@@ -116,7 +116,7 @@ class SelectorLossHook(Hook):
         if backbone.importance != "predicted" and not (self.feature_weight or self.logit_weight):
             raise BadInputError(
                 f"SelectorLossHook.teacher={file} would teach nothing: its maps are for selectors, and "
-                f"importance={backbone.importance!r} has none; leave the teacher out, or set feature_weight or logit_weight"
+                f"importance={backbone.importance!r} has none; leave it out, or set feature_weight or logit_weight"
             )
         teacher = DenseTeacher(model, backbone, file, features=features, logits=logits)
         backbone.teacher = teacher.maps
