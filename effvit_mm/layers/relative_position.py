@@ -208,8 +208,9 @@ class _RecomputedAttention(torch.autograd.Function):
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, table: Tensor, grid: Grid, hidden: Tensor | None) -> Tensor:
-    # Kernels of a CPU read a bias with any strides; other devices' want theirs aligned.
-    if query.device.type == "cpu" and hidden is None and key.shape[2] == math.prod(grid):
+    # Kernels of a CPU read a bias with any strides; other devices' want theirs aligned, and a compiler writes it out.
+    strided = query.device.type == "cpu" and not torch.compiler.is_compiling()
+    if strided and hidden is None and key.shape[2] == math.prod(grid):
         return _attend_by_columns(query, key, value, table, grid)
     return _attend_in_pieces(query, key, value, table, grid, hidden)
 
