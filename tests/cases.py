@@ -89,6 +89,7 @@ BACKBONES = {
     "plain_taps": lambda **options: Plain(**{**SMALL_PLAIN, "taps": (0, 1, 2, 3), "mixers": "anchor", **options}),
     "deit": lambda **options: DeiT(**{**SMALL_PLAIN, **options}),
     "tosa_deit": lambda **options: ToSADeiT(**{**SMALL_PLAIN, "num_probes": 5, **options}),
+    "tosa_deit_scored": lambda **options: ToSADeiT(**{**SMALL_PLAIN, "importance": "scored", **options}),
     "predicted_deit": lambda **options: ReducedDeiT(**{**SMALL_PLAIN, **options}),
     "evit_deit": lambda **options: ReducedDeiT(**{**SMALL_PLAIN, "reducers": "class_attention", **options}),
     "learned_deit": lambda **options: ReducedDeiT(
