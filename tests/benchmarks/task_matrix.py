@@ -131,14 +131,14 @@ TASKS = {
     "retinanet": Task("coco/retinanet_pyramid.py", "coco/bbox_mAP_50", "RetinaNet, box AP50", 100),
     "upernet": Task("ade20k/upernet_pyramid.py", "mIoU", "UPerNet, mIoU"),
     "semfpn": Task("ade20k/semfpn_pyramid.py", "mIoU", "Semantic FPN, mIoU"),
-    "depth": Task("nyu/depth_pyramid.py", "rmse", "depth, RMSE in m"),
+    "depth": Task("nyu/depth_pyramid.py", "depth/rmse", "depth, RMSE in m"),
     "cls": Task("imagenet/cls_pyramid.py", "accuracy/top1", "top-1 of 3 classes"),
     "camvid": Task(
         "camvid/semfpn_anchorformer.py", "mIoU", "CamVid, mIoU", arguments=(), real=True, config=cycle(1e-3, 450)
     ),
     "nyu": Task(
         "nyu/depth_pyramid.py",
-        "rmse",
+        "depth/rmse",
         "NYU subset, RMSE in m",
         arguments=(),
         real=True,
