@@ -26,13 +26,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("source", type=Path, help="released file, .pth or .safetensors")
     parser.add_argument("destination", type=Path, help="file to write, .pth or .safetensors")
     parser.add_argument("--to", required=True, metavar="NAME", help="backbone the weights are of, such as lit_s")
-    parser.add_argument("--task", choices=("classifier", "backbone"), default="classifier", help="what is written")
+    parser.add_argument(
+        "--task", choices=("classifier", "backbone"), default="classifier", help="what is written (default: classifier)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the destination if it exists")
     start = parser.add_argument_group("DeiT's weights to anchor_deit_*", "anchors start from the keys of pictures")
     start.add_argument("--images", type=Path, metavar="DIR", help="folder of some hundred pictures")
     start.add_argument("--num-images", type=int, default=256, help="how many of them at most (default: 256)")
     start.add_argument("--num-anchors", type=int, default=30, help="anchors of each layer (default: 30)")
-    start.add_argument("--key-bias", choices=get_args(KeyBias), default="drop", help="what becomes of it")
+    start.add_argument(
+        "--key-bias",
+        choices=get_args(KeyBias),
+        default="drop",
+        help="what becomes of the bias of DeiT's keys (default: drop)",
+    )
     start.add_argument("--entropy", type=float, default=0.75, help="of a token's choice, 0 to 1 (default: 0.75)")
     start.add_argument("--seed", type=int, default=0, help="of k-means (default: 0)")
     return parser.parse_args()
@@ -46,9 +53,9 @@ def main() -> None:
         written = write_converted(weights, args.destination, name=args.to, task=args.task, overwrite=args.overwrite)
     except ConversionError as error:
         print_report(error.report)
-        sys.exit(f"{args.source}: {error}")
+        sys.exit(f"error: {args.source}: {error}")
     except MendableError as error:
-        sys.exit(f"{args.source}: {error}")
+        sys.exit(f"error: {args.source}: {error}")
     print_report(weights.report)
     for file, what in written.items():
         print(f"{what}: {file}")

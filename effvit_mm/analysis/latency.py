@@ -47,11 +47,11 @@ class Setting:
             raise BadInputError(f"dtype {self.dtype!r} must be one of {', '.join(DTYPES)}")
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise BadInputError(f"device {self.device!r}: torch sees no CUDA device here; use --device cpu")
-        if min(self.batch, self.repeats, *self.shape) < 1 or self.warmup < 0:
-            raise BadInputError(
-                f"batch={self.batch}, repeats={self.repeats} and shape={self.shape} must be at least 1, "
-                f"warmup={self.warmup} at least 0"
-            )
+        least = {"batch": 1, "repeats": 1, "shape": 1, "warmup": 0}
+        given = {"batch": self.batch, "repeats": self.repeats, "shape": min(self.shape), "warmup": self.warmup}
+        for name, value in given.items():
+            if value < least[name]:
+                raise BadInputError(f"{name}={getattr(self, name)} must be at least {least[name]}")
 
 
 def use_threads(threads: int | None) -> None:

@@ -234,10 +234,16 @@ def _fresh_values(network: nn.Module, task: Task) -> dict[str, Tensor]:
 def _refusal(name: str, task: Task, report: ConversionReport) -> str:
     examples = [f"lacks {ours}" for ours in report.missing[:3]]
     examples += [f"{shown(theirs)} {why}" for theirs, why in list(report.unexpected.items())[:3]]
+    own = [ours for ours in report.missing if {ours, f"backbone.{ours}"} & report.unexpected.keys()]
+    mend = (
+        "the names are this package's own: such a file needs no conversion, give it as it is to init_cfg or load_from"
+        if 2 * len(own) > len(report.missing)
+        else "give the variant and the task the file was released for; if they are right, the file was changed: "
+        "download it again"
+    )
     return (
         f"these are no weights of the {task} {name}: {len(report.missing)} names missing, {len(report.unexpected)} "
-        f"unexpected:\n  " + "\n  ".join(examples) + "\ngive the variant and the task the file was "
-        "released for; if they are right, the file was changed: download it again"
+        f"unexpected:\n  " + "\n  ".join(examples) + f"\n{mend}"
     )
 
 

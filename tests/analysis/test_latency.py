@@ -95,7 +95,9 @@ def test_rows_hold_what_is_counted_and_what_is_measured(capsys):
     ("call", "message"),
     [
         (lambda: Setting(dtype="int8"), "dtype 'int8' must be one of float32, bfloat16, float16"),
-        (lambda: Setting(batch=0), "batch=0, .* must be at least 1"),
+        (lambda: Setting(batch=0), "^batch=0 must be at least 1"),
+        (lambda: Setting(shape=(64, 0)), r"^shape=\(64, 0\) must be at least 1"),
+        (lambda: Setting(warmup=-1), "^warmup=-1 must be at least 0"),
         (lambda: comparison.compare(["lit_s", "lit_s"], Setting()), "each model is compared once"),
         (lambda: comparison.compare(["lit_s"], Setting(shape=(8, 8))), "lit_s fails on pictures of"),
     ],

@@ -167,6 +167,13 @@ def test_what_does_not_fit_is_refused_by_name(change, message):
     assert not caught.value.report.fits
 
 
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_a_file_of_this_package_is_answered_with_its_use(prefix):
+    own = {prefix + name: value for name, value in effvit_mm.create_backbone("deit_t").state_dict().items()}
+    with pytest.raises(ConversionError, match=r"this package's own: .* give it as it is to init_cfg or load_from"):
+        convert_state_dict(own, "deit_t", task="backbone")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
