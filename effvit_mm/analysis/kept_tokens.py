@@ -35,9 +35,7 @@ def kept_maps(backbone: ToSADeiT, x: Tensor) -> dict[str, Tensor]:
     for (first, second), kept in zip(backbone.pairs, backbone.kept_tokens(x), strict=False):
         if kept is None:
             continue
-        chosen = torch.zeros(*kept.places.shape[:-1], backbone.num_prefix + height * width, device=x.device)
-        took_part = torch.ones_like(kept.places) if kept.valid is None else kept.valid
-        chosen.scatter_(-1, kept.places, took_part.to(chosen.dtype))
+        chosen = kept.as_mask(backbone.num_prefix + height * width).float()
         if chosen.ndim == 3:  # (B, h, N)
             chosen = chosen.mean(dim=1)
         maps[f"blocks {first}, {second}"] = chosen[:, backbone.num_prefix :].unflatten(1, (height, width))

@@ -18,13 +18,11 @@ from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
 
 LIBRARIES = ("mmdet", "mmseg", "mmpretrain")
+CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 FORMS = (
     "a backbone of ours such as anchorformer_s, timm:resnet50, mmdet:ResNet(depth=50) (or mmseg:, mmpretrain:), or the "
     "path of a config; options in brackets go to the constructor: anchorformer_s(num_anchors=15)"
 )
-
-
-CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 
 
 @dataclass

@@ -123,7 +123,6 @@ class ToSADeiT(Plain):
             raise ValueError("importance='class_token' needs a class token; num_prefix must be at least 1, not 0")
         self.stage = stage
         self.importance = importance
-        self.choosing_stages = ("selector", "joint") if importance == "scored" else ("joint",)
         self.pairs = self._check_pairs(pairs)
         self.keep = keep
         num_heads = cast(Any, self.blocks[0]).mixer.num_heads
@@ -166,7 +165,9 @@ class ToSADeiT(Plain):
 
     def run(self, tokens: Tensor, grid: Grid) -> Iterator[Tensor]:
         """Yield the tokens ``(B, P + N, C)`` behind each block, in raster order and none left out."""
-        for step in self._steps(tokens, grid, selecting=self.stage in self.choosing_stages):
+        # The task can teach a choice only where it is made.
+        selecting = self.stage == "joint" or (self.stage == "selector" and self.importance == "scored")
+        for step in self._steps(tokens, grid, selecting=selecting):
             if isinstance(step, PairOutput):
                 yield step.first
                 yield step.tokens

@@ -82,10 +82,10 @@ def sweep(
         _check_argument(cfg, argument)
         _check_shapes(cfg, checkpoint, argument, value)
         configs.append(_written(cfg, place / f"{config_file.stem}.py"))
-    metrics = []
-    for config, checkpoint in zip(configs, files, strict=True):
-        metrics.append(_evaluated(config, checkpoint))
-        drawn = _chosen(metric, metrics[0])  # a metric that the task does not have ends the sweep at the first
+    evaluations = (_evaluated(config, checkpoint) for config, checkpoint in zip(configs, files, strict=True))
+    first = next(evaluations)
+    metric = _chosen(metric, first)  # one that the task does not have ends the sweep here
+    metrics = [first, *evaluations]
     rows = _measured(configs, setting, folder)
     for row, value, checkpoint, found in zip(rows, values, files, metrics, strict=True):
         row |= {"argument": argument, "value": value, "checkpoint": str(checkpoint), "metrics": found}
@@ -93,7 +93,7 @@ def sweep(
         f"{argument} {value:g}": _pictures(config.parent / "test")
         for value, config in zip(values, configs, strict=True)
     }
-    _report(rows, argument, drawn, folder, command, pictures)
+    _report(rows, argument, metric, folder, command, pictures)
     return folder
 
 

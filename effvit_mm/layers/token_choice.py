@@ -22,6 +22,11 @@ class Kept(NamedTuple):
     places: Tensor
     valid: Tensor | None
 
+    def as_mask(self, num_tokens: int) -> Tensor:
+        """Return which of N tokens take part, ``(B, N)`` or ``(B, h, N)``."""
+        valid = torch.ones_like(self.places, dtype=torch.bool) if self.valid is None else self.valid
+        return valid.new_zeros(*valid.shape[:-1], num_tokens).scatter(-1, self.places, valid)
+
 
 def choose_tokens(
     importance: Tensor, keep: float, *, select: Select = "topk", always: int = 0, padding: Tensor | None = None

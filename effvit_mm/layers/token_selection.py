@@ -259,7 +259,7 @@ class TokenSelection(nn.Module):
             return second.mix_channels(_mix_heads(second, tokens, kept), grid, num_prefix=num_prefix)
         layer = second.mix_tokens if self.bypass == "attn_only" else second
         if lean is not None and try_all:
-            chosen = _places_as_mask(kept, tokens.shape[1])
+            chosen = kept.as_mask(tokens.shape[1])
             tried = apply(layer, tokens, grid, num_prefix=num_prefix, padding_mask=~chosen)
             tokens = _leaned(torch.where(chosen[..., None], tried, tokens), tried - tokens, lean)
         else:
@@ -278,13 +278,6 @@ class TokenSelection(nn.Module):
 def _leaned(mixed: Tensor, change: Tensor, lean: Tensor) -> Tensor:
     """Return ``mixed`` as it is, with the gradient that more or less of a change ``(B, K, C)`` has."""
     return mixed + change.detach() * lean[..., None].to(mixed.dtype)
-
-
-def _places_as_mask(kept: Kept, num_tokens: int) -> Tensor:
-    """Return which of the tokens are kept, ``(B, N)``."""
-    valid = torch.ones_like(kept.places, dtype=torch.bool) if kept.valid is None else kept.valid
-    none = valid.new_zeros(len(valid), num_tokens)
-    return none.scatter(1, kept.places, valid)
 
 
 def _mix_heads(block: Block, tokens: Tensor, kept: Kept) -> Tensor:

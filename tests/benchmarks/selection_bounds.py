@@ -8,6 +8,7 @@ from selection_tasks import Network
 from torch import Tensor
 
 from effvit_mm.backbones import ToSADeiT
+from effvit_mm.layers.kept_tokens import num_kept
 
 Rank = Callable[[Any, Any, Tensor], Tensor]
 
@@ -73,7 +74,7 @@ def chosen_by(rank: Rank, network: Network, keep: float, pictures: Tensor) -> Te
             numbers = rank(pair, second, tokens)
             positive = numbers - numbers.amin(-1, keepdim=True) + 1e-9
             kept = pair.choose(positive[:, None, None].log(), keep, 1)
-            tokens = pair.pass_by(second, tokens, kept, grid, 1, call)
+            tokens = pair.pass_by(second, tokens, kept, grid, 1, network.backbone.apply_block)
             yield tokens
 
     return run(network, pictures, outputs)
@@ -86,6 +87,7 @@ def run(network: Network, pictures: Tensor, outputs: Callable[..., Iterator[Tens
     return network.decode(network.backbone.emit(outputs(tokens, grid), grid, size)[0], pictures)
 
 
-def call(block: Any, *args: Any, **options: Any) -> Any:
-    """Call a block."""
-    return block(*args, **options)
+def largest(numbers: Tensor, keep: float) -> Tensor:
+    """Return 1 at the share of ``(B, N)`` that is largest, else 0."""
+    kept = numbers.topk(num_kept(keep, numbers.shape[-1]), dim=-1).indices
+    return torch.zeros_like(numbers).scatter(-1, kept, 1.0)

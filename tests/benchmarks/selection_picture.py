@@ -4,12 +4,10 @@ from pathlib import Path
 
 import cv2
 import torch
-from selection_bounds import gains_of
+from selection_bounds import gains_of, largest
 from selection_tasks import MEAN, STD, Pictures, staged
-from torch import Tensor
 
 from effvit_mm.analysis import draw_kept_tokens, kept_maps
-from effvit_mm.layers.kept_tokens import num_kept
 
 KEEP = 0.5
 
@@ -27,26 +25,16 @@ def draw_choices(task: str, folder: Path, title: str, test: Pictures, file: Path
     """
     shown, truth = test.pictures[:count], test.truth[:count]
     maps = {}
-    for name, importance, weights in (
-        ("scored", "scored", "scorer"),
-        ("predicted", "predicted", "selector"),
-        ("random", "random", "selector"),
-    ):
+    for importance, weights in (("scored", "scorer"), ("predicted", "selector"), ("random", "selector")):
         trained = torch.load(folder / f"{title}_{weights}_0.pth", weights_only=True)
         network = staged(task, trained, "joint", importance=importance, keep=KEEP).eval()
         torch.manual_seed(0)
-        maps[name] = next(iter(kept_maps(network.backbone, shown).values()))
+        maps[importance] = next(iter(kept_maps(network.backbone, shown).values()))
         if importance == "predicted":
             served = gains_of(network, shown, truth)[0][:, network.backbone.num_prefix :]
-            maps["labels known"] = largest(served).unflatten(1, maps[name].shape[1:])
+            maps["labels known"] = largest(served, KEEP).unflatten(1, maps[importance].shape[1:])
     pictures = (shown * STD[:, None, None] + MEAN[:, None, None]).permute(0, 2, 3, 1).clamp(0, 255).byte().numpy()
     file.parent.mkdir(parents=True, exist_ok=True)
     order = ("labels known", "scored", "predicted", "random")
     drawn = draw_kept_tokens(list(pictures), {name: maps[name] for name in order})
     cv2.imwrite(str(file), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-
-
-def largest(numbers: Tensor) -> Tensor:
-    """Return 1 at the largest half of ``(B, N)``, else 0."""
-    kept = numbers.topk(num_kept(KEEP, numbers.shape[1]), dim=1).indices
-    return torch.zeros_like(numbers).scatter(1, kept, 1.0)

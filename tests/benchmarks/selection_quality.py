@@ -27,7 +27,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from selection_bounds import by_labels, by_maps, pairs_of
+from selection_bounds import by_labels, by_maps, largest, pairs_of
 from selection_picture import draw_choices
 from selection_report import BOUNDS, CHOICES, KEEPS, LABELS, ONE_TOKEN, PROBES, report
 from selection_tasks import NETWORK, STEPS, Network, evaluate, fit, pictures_of, staged
@@ -61,8 +61,7 @@ def importances(
 def overlap(one: Tensor, other: Tensor, keep: float) -> float:
     """Return the share of the tokens kept by one importance that another keeps too."""
     count = num_kept(keep, one.shape[-1])
-    sets = [torch.zeros_like(part).scatter(-1, part.topk(count).indices, 1) for part in (one, other)]
-    return ((sets[0] * sets[1]).sum(-1) / count).mean().item()
+    return ((largest(one, keep) * largest(other, keep)).sum(-1) / count).mean().item()
 
 
 def spearman(one: Tensor, other: Tensor) -> float:
@@ -127,28 +126,53 @@ def run(task: str, title: str, seeds: int, record: Record, nyu: Path | None) -> 
             network = staged(task, weights, "joint")
             record.add(lambda n=network: agreement(n.backbone, test.pictures), kind="agreement", choice=name, **about)
             for probes in PROBES:
-                measure = lambda n=network, p=probes: rows_price(n.backbone, large, p)  # noqa: E731
-                record.add(measure, kind="rows", choice=name, probes=probes, **about)
+                record.add(
+                    lambda n=network, p=probes: rows_price(n.backbone, large, p),
+                    kind="rows",
+                    choice=name,
+                    probes=probes,
+                    **about,
+                )
         for choice in ("own", "class_token", "random"):
             network = staged(task, taught, "joint", importance=choice)
             record.add(lambda n=network: agreement(n.backbone, test.pictures), kind="agreement", choice=choice, **about)
-        measure = lambda w=taught: evaluate(staged(task, w, "dense"), test)  # noqa: E731
-        record.add(measure, kind="as it is", choice="dense", keep=1.0, **about)
+        record.add(
+            lambda w=taught: evaluate(staged(task, w, "dense"), test),
+            kind="as it is",
+            choice="dense",
+            keep=1.0,
+            **about,
+        )
         record.add(lambda t=tuned: t(keep=1.0), kind="tuned", choice="dense", keep=1.0, **about)
         least = dict(importance="random", keep=ONE_TOKEN)
         record.add(lambda t=tuned, o=least: t(**o), kind="tuned", choice="one token", keep=ONE_TOKEN, **about)
         for keep in KEEPS:
             for bound in BOUNDS:
                 network = staged(task, taught, "joint")
-                measure = lambda n=network, k=keep, b=bound: evaluate(n, test, by_maps(n, k, b))  # noqa: E731
-                record.add(measure, kind="as it is", choice=bound, keep=keep, **about)
+                record.add(
+                    lambda n=network, k=keep, b=bound: evaluate(n, test, by_maps(n, k, b)),
+                    kind="as it is",
+                    choice=bound,
+                    keep=keep,
+                    **about,
+                )
             network = staged(task, taught, "joint")
-            measure = lambda n=network, k=keep: evaluate(n, test, by_labels(n, k, test.truth))  # noqa: E731
-            record.add(measure, kind="as it is", choice=LABELS, keep=keep, **about)
+            record.add(
+                lambda n=network, k=keep: evaluate(n, test, by_labels(n, k, test.truth)),
+                kind="as it is",
+                choice=LABELS,
+                keep=keep,
+                **about,
+            )
             for choice in CHOICES:
                 options = dict(importance=choice, keep=keep)
-                measure = lambda w=start[choice], o=options: evaluate(staged(task, w, "joint", **o), test)  # noqa: E731
-                record.add(measure, kind="as it is", choice=choice, keep=keep, **about)
+                record.add(
+                    lambda w=start[choice], o=options: evaluate(staged(task, w, "joint", **o), test),
+                    kind="as it is",
+                    choice=choice,
+                    keep=keep,
+                    **about,
+                )
                 record.add(lambda t=tuned, o=options: t(**o), kind="tuned", choice=choice, keep=keep, **about)
 
 
