@@ -18,6 +18,3 @@ model = dict(
     backbone=dict(type="Pyramid", variant="t", mixers="self", out_indices=(3,)),
     head=dict(in_channels=256),
 )
-# What some mixers have beside matrices and norms.
-no_decay = {"temperature": dict(decay_mult=0.0), "bias_table": dict(decay_mult=0.0)}
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=no_decay))

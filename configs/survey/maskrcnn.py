@@ -19,6 +19,3 @@ model = dict(
     backbone=dict(type="Pyramid", variant="t", mixers="self"),
     neck=dict(in_channels=[32, 64, 160, 256]),
 )
-# What some mixers have beside matrices and norms.
-no_decay = {"temperature": dict(decay_mult=0.0), "bias_table": dict(decay_mult=0.0)}
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=no_decay))

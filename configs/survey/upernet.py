@@ -22,6 +22,3 @@ model = dict(
     decode_head=dict(in_channels=[32, 64, 160, 256], num_classes=150),
     auxiliary_head=dict(in_channels=160, num_classes=150),
 )
-# What some mixers have beside matrices and norms.
-no_decay = {"temperature": dict(decay_mult=0.0), "bias_table": dict(decay_mult=0.0)}
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=no_decay))

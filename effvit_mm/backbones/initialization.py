@@ -10,12 +10,13 @@ def initialize_weights(network: nn.Module) -> None:
 
     Projections are drawn here, whatever layer they sit in: Linear from a normal of std 0.02 cut at two units,
     convolutions from a normal of std ``sqrt(2 / fan_out)``, biases 0, norms 1 and 0. Then each layer has the last word:
-    what it sets in ``reset_parameters()`` (anchors, bias tables, offsets that start at 0, ...) stays.
+    what it sets in ``reset_parameters()`` (anchors, bias tables, a norm that starts small, ...) stays.
 
     Reference:
         Wang et al., "PVT v2", 2022 (the released code's rule).
     """
-    layers = [module for module in network.modules() if not isinstance(module, nn.Linear | nn.Conv2d)]
+    drawn = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+    layers = [module for module in network.modules() if not isinstance(module, drawn)]
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
@@ -24,6 +25,8 @@ def initialize_weights(network: nn.Module) -> None:
             nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
         if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
             nn.init.zeros_(module.bias)
+        elif isinstance(module, drawn) and not isinstance(module, nn.Linear | nn.Conv2d):
+            module.reset_parameters()
     for layer in layers:
         if callable(reset := getattr(layer, "reset_parameters", None)):
             reset()

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from effvit_mm.analysis import count
 from effvit_mm.layers import AnchorAttention
 
-WITHOUT_DECAY = ("anchors", "log_temperature", "table")
+WITHOUT_DECAY = ("anchors", "temperature", "table")
 
 Row = dict[str, Any]
 

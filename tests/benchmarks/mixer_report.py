@@ -1,6 +1,5 @@
 """The tables, the page and the plot of ``mixers.py``, from its rows."""
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ Row = dict[str, Any]
 Cells = tuple[str, Callable[[str], str]]
 
 AT = "1x512x512"
+LEARNED = {"toy": "toy scenes, mIoU, %", "cifar": "CIFAR-10, accuracy, %"}
 TICKS = (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30)
 COLORS = dict(zip(CATEGORIES, ("tab:gray", "tab:blue", "tab:orange", "tab:green", "tab:red"), strict=True))
 
@@ -26,11 +26,10 @@ class Found:
 
     Args:
         rows: Those of ``mixers.py``.
-        learned: Those of ``mixer_learning.py``.
     """
 
-    def __init__(self, rows: Sequence[Row], learned: Sequence[Row]) -> None:
-        self.rows, self.learned = rows, learned
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
         self.costs = {row["mixer"]: row for row in self.of("cost")}
 
     def of(self, part: str) -> list[Row]:
@@ -50,14 +49,9 @@ class Found:
         """The mixers, in the order of the taxonomy; others behind them."""
         return [*(name for name in MIXERS if name in self.costs), *(name for name in self.costs if name not in MIXERS)]
 
-    def scores(self, task: str, mixer: str) -> list[float]:
-        """Scores of one recipe at equal widths, a seed each; the mixer may go by another name there."""
-        rows = [row for row in self.learned if row["task"] == task and mixer in (row["mixer"], _text(row["spec"]))]
-        return list({row["seed"]: row["score"] for row in rows}.values())
-
-    def matched_scores(self, mixer: str) -> list[float]:
-        """Scores on toy scenes at the matched widths, a seed each."""
-        return [row["score"] for row in self.of("toy") if row["mixer"] == mixer and "score" in row]
+    def scores(self, part: str, mixer: str) -> list[float]:
+        """Scores of what was learned, a seed each."""
+        return [row["score"] for row in self.of(part) if row["mixer"] == mixer and "score" in row]
 
 
 def counted(found: Found) -> list[Cells]:
@@ -83,10 +77,8 @@ def measured(found: Found) -> list[Cells]:
     some += [
         ("layer: time ~ N^", lambda name: _growth(found.one("layer", name), "time_exponent")),
         ("memory ~ N^", lambda name: _growth(found.one("layer", name), "memory_exponent")),
-        ("toy mIoU", lambda name: _mean(found.matched_scores(name))),
-        ("toy mIoU, equal width", lambda name: _mean(found.scores("toy", name))),
-        ("CIFAR-10, equal width", lambda name: _mean(found.scores("cifar", name))),
     ]
+    some += [(heading, lambda name, part=part: _mean(found.scores(part, name))) for part, heading in LEARNED.items()]
     return [(heading, cell) for heading, cell in some if any(cell(name) for name in found.mixers())]
 
 
@@ -122,58 +114,51 @@ def write_markdown(found: Found, path: Path) -> None:
 
 
 def scatter(found: Found, path: Path) -> str:
-    """Draw mIoU over latency at 512 and say what was drawn, or what is missing for it.
-
-    The scores are those at matched widths, of the networks whose time is on the other axis; where no mixer has one,
-    those at equal widths, which the axis says.
-    """
-    matched = any(map(found.matched_scores, found.mixers()))
-    points = _points(found, matched)
-    if len(points) < 2:
-        return f"no plot: it needs latency on {AT} and mIoU of two mixers or more (--parts toy, or --learned)"
+    """Draw scores over latency at 512 and say what was drawn, or what is missing for it."""
+    panels = {part: points for part in LEARNED if len(points := _points(found, part)) > 1}
+    if not panels:
+        return f"no plot: it needs latency on {AT} and scores of two mixers or more (--parts toy)"
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    figure = Figure(figsize=(8 * len(panels), 5.6), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    front = pareto_front(points, "ratio", "mIoU")
-    axes.plot([row["ratio"] for row in front], [row["metrics"]["mIoU"] for row in front], color="#9ab", lw=2, zorder=0)
-    for place, point in enumerate(points):
-        # Labels of neighbours stand above and below.
-        _draw_point(axes, point, 4 if place % 2 else -11, filled=found.costs[point["mixer"]]["matched"])
+    for axes, (part, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        front = pareto_front(points, "ratio", "score")
+        axes.plot([row["ratio"] for row in front], [row["metrics"]["score"] for row in front], color="#9ab", zorder=0)
+        for place, point in enumerate(points):
+            # Labels of neighbours stand above and below.
+            _draw_point(axes, point, 4 if place % 2 else -11, filled=found.costs[point["mixer"]]["matched"])
+        axes.set(xscale="log", xlabel=f"latency on {AT}, over that of {REFERENCE}", ylabel=LEARNED[part])
+        axes.margins(x=0.12)
+        axes.set_xticks([tick for tick in TICKS if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]])
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.grid(alpha=0.25)
     for category, color in COLORS.items():
         axes.plot([], [], "o", color=color, label=category)
     axes.plot([], [], "o", color="black", mfc="white", label="not matched: other multiply-adds")
-    axes.set(xscale="log", xlabel=f"latency on {AT}, over that of {REFERENCE}")
-    axes.margins(x=0.12)
-    axes.set_xticks([tick for tick in TICKS if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]])
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.minorticks_off()
-    axes.set_ylabel("toy scenes, mIoU, %" + ("" if matched else " (another, smaller network at equal widths)"))
-    axes.set_title("at equal multiply-adds; bars: seeds; the line joins those that none beats", fontsize=10)
-    axes.grid(alpha=0.25)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    figure.suptitle("at equal multiply-adds; bars: seeds; the line joins those that none beats", fontsize=10)
+    figure.legend(loc="outside lower center", ncols=6, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
     return f"plot: {path}"
 
 
-def _points(found: Found, matched: bool) -> list[Row]:
+def _points(found: Found, part: str) -> list[Row]:
     """What has both a latency and scores, the fastest first."""
     points = []
     for name in found.mixers():
-        scores = found.matched_scores(name) if matched else found.scores("toy", name)
-        ratio = found.one("latency", name, AT).get("ratio")
+        scores, ratio = found.scores(part, name), found.one("latency", name, AT).get("ratio")
         if scores and ratio:
-            metrics = {"mIoU": statistics.mean(scores)}
+            metrics = {"score": statistics.mean(scores)}
             points.append({"mixer": name, "ratio": ratio, "scores": scores, "metrics": metrics})
     return sorted(points, key=lambda point: point["ratio"])
 
 
 def _draw_point(axes: Any, point: Row, label_above: int, *, filled: bool) -> None:
     row = MIXERS.get(point["mixer"])
-    color, score = COLORS[row.category] if row else "tab:purple", point["metrics"]["mIoU"]
+    color, score = COLORS[row.category] if row else "tab:purple", point["metrics"]["score"]
     axes.plot([point["ratio"]] * 2, [min(point["scores"]), max(point["scores"])], color=color, alpha=0.5, lw=1.5)
     axes.plot(point["ratio"], score, "o", color=color, mfc=color if filled else "white", ms=7)
     place = {"xytext": (6, label_above), "textcoords": "offset points"}
@@ -212,10 +197,6 @@ def _mean(scores: Sequence[float]) -> str:
     if len(scores) < 2:
         return f"{scores[0]:.1f}" if scores else ""
     return f"{statistics.mean(scores):.1f} ±{(max(scores) - min(scores)) / 2:.1f}"
-
-
-def _text(spec: Any) -> str:
-    return spec if isinstance(spec, str) else json.dumps(spec)
 
 
 def _cells(cells: Sequence[str]) -> str:

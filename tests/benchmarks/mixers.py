@@ -3,7 +3,7 @@
     python tests/benchmarks/mixers.py --parts                        # widths, parameters and multiply-adds only
     OMP_NUM_THREADS=2 python tests/benchmarks/mixers.py
     python tests/benchmarks/mixers.py --device cuda --dtype bfloat16
-    python tests/benchmarks/mixers.py --parts toy --seeds 0 1 2 --learned work_dirs/mixer_learning/rows.jsonl
+    OMP_NUM_THREADS=1 python tests/benchmarks/mixers.py --parts toy cifar --cifar cifar10.zip
 
 Every figure is a row of OUT/rows.jsonl, written as it is found; a call skips what has a row, so it can be stopped and
 repeated, and parts may come from several calls. The tables, OUT/mixers.md and OUT/mixers.png are those of all rows of
@@ -12,18 +12,20 @@ the device and data type.
 ``matched_widths.py`` says how the multiply-adds are made equal. Latency is the ratio to the reference, whose calls take
 turns with the mixer's. Memory is that of a process of its own on a CPU (``effvit_mm.analysis.memory``), of the
 allocator on a GPU. A layer has 64 channels in 2 heads; its memory is the peak of what the forward allocates. What would
-take too long is not run, and its row says so.
+take too long is not run, and its row says so. Toy scenes and CIFAR-10 are learned from scratch, by one recipe for all.
 """
 
 import argparse
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from learning_tasks import Task
+from matched_learning import learned, tasks
 from matched_widths import (
     REFERENCE,
     WIDTHS,
@@ -34,7 +36,7 @@ from matched_widths import (
     options_of,
     reference_macs,
 )
-from mixer_report import Found, scatter, tables_of, write_markdown
+from mixer_report import LEARNED, Found, scatter, tables_of, write_markdown
 from rich.console import Console
 from rich.progress import Progress
 from single_layer import calls_on, measured_growth
@@ -125,13 +127,10 @@ class Bench:
             most_gigabytes=self.args.most_gigabytes,
         )
 
-    def toy(self, name: str, seed: str, progress: Progress) -> Row:
-        """Learn toy scenes at the matched widths, by the recipe of ``mixer_learning.py``."""
-        from matched_learning import learned
-
+    def score(self, name: str, seed: str, task: Task, progress: Progress) -> Row:
+        """Learn a task from scratch at the matched widths."""
         options = options_of(name, self.widths[name])
-        root = self.args.toy_root or self.args.out / "toy_scenes"
-        return learned(name, options, int(seed), root, self.args.epochs, progress)
+        return learned(task, name, options, int(seed), self.args.epochs, progress)
 
 
 def cost(name: str) -> Row:
@@ -173,7 +172,7 @@ class Rows:
 
     def of_device(self, device: str, dtype: str) -> list[Row]:
         """The rows measured so, and those that no device takes part in."""
-        anywhere = ("cost", "toy")
+        anywhere = ("cost", *LEARNED)
         return [
             row
             for row in self.rows.values()
@@ -194,12 +193,13 @@ def run(rows: Rows, args: argparse.Namespace) -> None:
             how = "" if costs[name]["matched"] else ": no match; the reference's widths"
             progress.console.print(f"{name}: {costs[name]['channels']}, {costs[name]['ratio']:.3f}{how}")
         bench = Bench(args, {name: tuple(row["channels"]) for name, row in costs.items()})
-        jobs = {
+        jobs: dict[str, tuple[Callable[[str, str], Row], Sequence[str]]] = {
             "latency": (bench.latency, args.pictures),
             "memory": (bench.memory, args.pictures),
             "layer": (bench.layer, [" ".join(map(str, args.grids))]),
-            "toy": (partial(bench.toy, progress=progress), [str(seed) for seed in args.seeds]),
         }
+        for part, task in tasks(args.toy_root or args.out / "toy_scenes", args.cifar).items():
+            jobs[part] = (partial(bench.score, task=task, progress=progress), [str(seed) for seed in args.seeds])
         where = provenance("measured", device=args.device, dtype=args.dtype)
         for part in args.parts:
             make, conditions = jobs[part]
@@ -214,7 +214,7 @@ def main() -> None:
     """Run what is missing, and show all there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mixers", nargs="+", default=list_mixers(), help="names, or dicts as JSON (default: all)")
-    parts = ("latency", "memory", "layer", "toy")
+    parts = ("latency", "memory", "layer", *LEARNED)
     parser.add_argument("--parts", nargs="*", default=parts[:3], choices=parts, help="beside the cost")
     parser.add_argument("--pictures", nargs="+", default=PICTURES, help="batch x height x width")
     parser.add_argument("--grids", nargs="+", type=int, default=GRIDS, help="sides of a layer's grids, in tokens")
@@ -223,20 +223,19 @@ def main() -> None:
     parser.add_argument("--most-gigabytes", type=float, default=8.0, help="largest layer that is run")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--dtype", default="float32", choices=list(DTYPES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the part toy")
-    parser.add_argument(
-        "--epochs", type=int, help="of the part toy (default: those of mixer_learning.py); others want another OUT"
-    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of what is learned")
+    parser.add_argument("--epochs", type=int, help="of what is learned (default: the task's); others want another OUT")
     parser.add_argument("--toy-root", type=Path, help="toy scenes of the default size (default: rendered into OUT)")
-    parser.add_argument("--learned", type=Path, help="rows that mixer_learning.py wrote")
+    parser.add_argument("--cifar", type=Path, help="archive of train/<class>/*.jpg and test/<class>/*.jpg")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/mixers"))
     args = parser.parse_args()
-    if "toy" in args.parts and (args.device, args.dtype) != ("cpu", "float32"):
-        parser.error("the part toy learns on a CPU in float32; leave --device and --dtype to another call")
+    if {*LEARNED} & {*args.parts} and (args.device, args.dtype) != ("cpu", "float32"):
+        parser.error("networks learn on a CPU in float32; leave --device and --dtype to another call")
+    if "cifar" in args.parts and not (args.cifar and args.cifar.is_file()):
+        parser.error(f"the part cifar reads an archive of pictures, and --cifar is {args.cifar}")
     rows = Rows(args.out / "rows.jsonl")
     run(rows, args)
-    learned = [json.loads(line) for line in args.learned.read_text().splitlines()] if args.learned else []
-    found = Found(rows.of_device(args.device, args.dtype), learned)
+    found = Found(rows.of_device(args.device, args.dtype))
     Console(width=200).print(*tables_of(found), sep="\n")
     write_markdown(found, args.out / "mixers.md")
     print(scatter(found, args.out / "mixers.png"))

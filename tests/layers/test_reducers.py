@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import mixers, reducers
 
+import effvit_mm
 from effvit_mm import layers
 from effvit_mm.layers.class_attention_selection import ClassAttentionSelection
 from effvit_mm.layers.kept_tokens import num_kept
@@ -65,6 +66,11 @@ def test_a_fresh_fuser_adds_next_to_nothing():
     restored = learner(tokens(), GRID).restore(tokens(n=8))
     change = (restored - tokens()).norm() / tokens().norm()
     assert 0 < change < 0.1
+
+
+def test_a_fuser_starts_small_inside_a_network():
+    network = effvit_mm.create_backbone("reduced_deit_t", reducers="token_learner", reduce_at=(6,))
+    torch.testing.assert_close(network.reducers["6"].fuser.norm_mixed.weight, torch.full((192,), 0.01))
 
 
 def test_learned_weights_sum_to_one_over_the_places():

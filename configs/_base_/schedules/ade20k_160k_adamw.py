@@ -1,5 +1,5 @@
 # 160k iterations as Swin trained UPerNet: AdamW, warm-up of 1500 iterations, then linear decay to 0.
-# lr is for 16 pictures a step; norms, anchors and temperatures do not decay.
+# lr is for 16 pictures a step; norms, anchors, temperatures and tables of biases do not decay.
 _base_ = "mmseg::_base_/schedules/schedule_160k.py"
 
 optim_wrapper = dict(
@@ -10,7 +10,8 @@ optim_wrapper = dict(
         custom_keys={
             "norm": dict(decay_mult=0.0),
             "anchors": dict(decay_mult=0.0),
-            "log_temperature": dict(decay_mult=0.0),
+            "temperature": dict(decay_mult=0.0),
+            "bias_table": dict(decay_mult=0.0),
         },
     ),
 )

@@ -1,5 +1,6 @@
 # 12 epochs, learning rate x0.1 after 8 and 11 (the stock 1x), with AdamW as the pyramid transformers are trained.
-# lr is for 16 pictures a step (auto_scale_lr.base_batch_size); norms, biases, anchors and temperatures do not decay.
+# lr is for 16 pictures a step (auto_scale_lr.base_batch_size); neither norms, biases and their tables, anchors nor
+# temperatures decay.
 _base_ = "mmdet::_base_/schedules/schedule_1x.py"
 
 optim_wrapper = dict(
@@ -7,6 +8,10 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        custom_keys={"anchors": dict(decay_mult=0.0), "log_temperature": dict(decay_mult=0.0)},
+        custom_keys={
+            "anchors": dict(decay_mult=0.0),
+            "temperature": dict(decay_mult=0.0),
+            "bias_table": dict(decay_mult=0.0),
+        },
     ),
 )

@@ -14,7 +14,11 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        custom_keys={"anchors": dict(decay_mult=0.0), "log_temperature": dict(decay_mult=0.0)},
+        custom_keys={
+            "anchors": dict(decay_mult=0.0),
+            "temperature": dict(decay_mult=0.0),
+            "bias_table": dict(decay_mult=0.0),
+        },
     ),
 )
 param_scheduler = [
