@@ -17,6 +17,7 @@ from effvit_mm.layers import (
     DualAttention,
     EfficientAttention,
     FocalModulation,
+    LibraryMixer,
     LinearSpatialReductionAttention,
     Pooling,
     PredictedSelection,
@@ -60,6 +61,13 @@ MIXERS = {
         dim, heads, stride=2, num_groups=3, bias="log_position"
     ),
     "agent": lambda dim, heads: AgentAttention(dim, heads, agent_grid=(2, 3)),
+    "library_tokens": lambda dim, heads: LibraryMixer(dim, heads, module="timm.models.xcit.XCA", qkv_bias=True),
+    "library_map": lambda dim, heads: LibraryMixer(
+        dim, heads, module="timm.models.focalnet.FocalModulation", layout="map", focal_window=3, focal_level=2
+    ),
+    "library_windows": lambda dim, heads: LibraryMixer(
+        dim, heads, module="timm.models.twins.LocallyGroupedAttn", layout="tokens_and_grid", ws=3
+    ),
 }
 
 # (dim, num_heads) -> reducer

@@ -9,8 +9,7 @@ from effvit_mm.backbones.lit import LIT
 from effvit_mm.backbones.plain import Plain
 from effvit_mm.backbones.pyramid import Pyramid
 from effvit_mm.backbones.reduced_deit import ReducedDeiT
-from effvit_mm.backbones.taxonomy import list_mixers
-from effvit_mm.backbones.tokenization_taxonomy import list_mergers, list_reducers
+from effvit_mm.backbones.taxonomy import list_mergers, list_mixers, list_reducers
 from effvit_mm.backbones.tosa import ToSADeiT
 
 __all__ = [

@@ -20,6 +20,7 @@ TOKEN_MIXERS.register_module("convolutional_projection", module=layers.Convoluti
 TOKEN_MIXERS.register_module("focal", module=layers.FocalModulation)
 TOKEN_MIXERS.register_module("deformable", module=layers.DeformableAttention)
 TOKEN_MIXERS.register_module("agent", module=layers.AgentAttention)
+TOKEN_MIXERS.register_module("library", module=layers.LibraryMixer)
 
 MLPS.register_module("plain", module=layers.Mlp)
 MLPS.register_module("mix", module=layers.MixMlp)

@@ -17,6 +17,7 @@ from effvit_mm.layers.efficient_attention import EfficientAttention
 from effvit_mm.layers.enhanced_mix_mlp import EnhancedMixMlp
 from effvit_mm.layers.focal_modulation import FocalModulation
 from effvit_mm.layers.grid import Grid, map_to_tokens, pad_to_multiple, tokens_to_map
+from effvit_mm.layers.library_mixer import LibraryMixer
 from effvit_mm.layers.linear_spatial_reduction import LinearSpatialReductionAttention
 from effvit_mm.layers.mlp import MixMlp, Mlp
 from effvit_mm.layers.pooling import Pooling
@@ -55,6 +56,7 @@ __all__ = [
     "EnhancedMixMlp",
     "FocalModulation",
     "Grid",
+    "LibraryMixer",
     "LinearSpatialReductionAttention",
     "MixMlp",
     "Mlp",

@@ -43,7 +43,8 @@ class ChannelGroupAttention(nn.Module):
     Differs from the paper:
         The default scale is ``N^-1/2`` (padding not counted), as in the authors' later weights. The released first
         version gives the three projections each other's roles; permuting them makes the two equal. Scores are computed
-        in fp32.
+        in fp32. The depth-wise position encodings in front of each of its sub-blocks are left to the block: an MLP
+        with a convolution.
     """
 
     def __init__(

@@ -36,7 +36,8 @@ class DualAttention(nn.Module):
 
     Differs from the paper:
         A mixer, so the block has the outer residual path and one MLP behind both attentions; the paper has a Mix-FFN
-        between them too. One head for the efficient attention is what the released code computes.
+        between them too, and adds the channels' attention to the tokens where here its norm reads the sum that is yet
+        to be added. One head for the efficient attention is what the released code computes.
     """
 
     def __init__(

@@ -176,8 +176,11 @@ def mix_with_policy(
             scores = scores.masked_fill(padding_mask[:, None, None], torch.finfo(scores.dtype).min)
         taking_part = policy.to(scores.dtype)[:, None, None]  # (B, 1, 1, N)
         itself = torch.eye(tokens.shape[1], dtype=scores.dtype, device=tokens.device)
-        weights = (scores - scores.amax(dim=-1, keepdim=True).detach()).exp()
-        weights = weights * (taking_part + (1 - taking_part) * itself)
+        seen = taking_part + (1 - taking_part) * itself
+        # The largest of those seen: a key that is left out and leads by far would leave nothing of the others.
+        largest = scores.masked_fill(seen == 0, torch.finfo(scores.dtype).min).amax(dim=-1, keepdim=True)
+        # Nor may it overflow on its way to being multiplied by 0.
+        weights = (scores - largest.detach()).clamp(max=60.0).exp() * seen
         weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         mixed = (weights @ value.to(weights.dtype)).to(value.dtype)
     return block.mix_channels(tokens + block.drop_path(mixer.merge(mixed)), grid, num_prefix=num_prefix)

@@ -51,19 +51,26 @@ def check_every_parameter_learns(factory: MixerFactory) -> None:
 def check_padding_gives_nothing(factory: MixerFactory) -> None:
     """Tokens under the padding mask change nothing for the others, whatever they hold: masked equals cropped.
 
-    A mixer with a table of positions (``table_grid``) reads it resized to the whole grid, padding included: masked is
-    not cropped there, and it is only held to what the padding holds.
+    Below a picture and right of it, with and without prefix tokens. A mixer with a table of positions (``table_grid``)
+    reads it resized to the whole grid, and one that moves its windows (``shift``) moves them where the whole grid is
+    longer than one: masked is not always cropped there, and they are only held to what the padding holds.
     """
-    mixer, rows = _built(factory), HEIGHT - 2
-    whole = _tokens()
-    padding = torch.zeros(BATCH, HEIGHT, WIDTH, dtype=torch.bool)
-    padding[:, rows:] = True
-    masked = mixer(whole, (HEIGHT, WIDTH), padding_mask=padding.flatten(1))[:, : rows * WIDTH]
-    other = torch.where(padding.flatten(1)[..., None], 3 - 2 * whole, whole)
-    kept = mixer(other, (HEIGHT, WIDTH), padding_mask=padding.flatten(1))[:, : rows * WIDTH]
-    torch.testing.assert_close(masked, kept)
-    if not hasattr(mixer, "table_grid"):
-        torch.testing.assert_close(masked, mixer(whole[:, : rows * WIDTH], (rows, WIDTH)))
+    mixer = _built(factory)
+    depends_on_grid = hasattr(mixer, "table_grid") or getattr(mixer, "shift", 0)
+    for height, width in ((HEIGHT - 2, WIDTH), (HEIGHT, WIDTH - 3), (HEIGHT - 1, WIDTH - 4)):
+        for num_prefix in (0, NUM_PREFIX):
+            padding = torch.ones(BATCH, HEIGHT, WIDTH, dtype=torch.bool)
+            padding[:, :height, :width] = False
+            mask = torch.nn.functional.pad(padding.flatten(1), (num_prefix, 0))
+            whole = torch.cat([_tokens()[:, :num_prefix], _tokens()], dim=1)
+            masked, kept = (
+                mixer(tokens, (HEIGHT, WIDTH), num_prefix=num_prefix, padding_mask=mask)[:, ~mask[0]]
+                for tokens in (whole, torch.where(mask[..., None], 3 - 2 * whole, whole))
+            )
+            torch.testing.assert_close(masked, kept)
+            if not depends_on_grid:
+                cropped = mixer(whole[:, ~mask[0]], (height, width), num_prefix=num_prefix)
+                torch.testing.assert_close(masked, cropped)
 
 
 def check_autocast_stays_finite(factory: MixerFactory) -> None:

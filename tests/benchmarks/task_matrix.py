@@ -24,9 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+import effvit_mm  # noqa: F401  (stock bases of the maintained distributions are found with it)
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = (0, 1, 2, 3)
@@ -197,7 +200,7 @@ def config_of(task: Task, backbone: Backbone, seed: int) -> dict[str, Any]:
     # Other libraries' backbones are found once those libraries have registered them.
     found = str(spec["type"]).partition(".")[0]
     libraries = [f"{found}.models"] if found in ("mmdet", "mmseg", "mmpretrain") else []
-    imports = [*libraries, "effvit_mm", "effvit_mm.engine", "effvit_mm.depth"]
+    imports = [*libraries, *Config.fromfile(ROOT / "configs" / task.leaf).custom_imports["imports"]]
     config = dict(model=model, custom_hooks=hooks, custom_imports=dict(imports=imports), randomness=dict(seed=seed))
     return merged(config, task.config)
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from reference import attention as reference
+from timm.models import pvt_v2
 from torch import nn
 
 from effvit_mm.layers import Block, MixMlp, Mlp, OverlappingMerging, SelfAttention, map_to_tokens, tokens_to_map
@@ -138,3 +139,14 @@ def test_drop_path_skips_branches_of_whole_pictures():
     x = tokens().repeat(20, 1, 1)
     kept_as_is = block(x, GRID).eq(x).flatten(1).all(1)
     assert 5 < kept_as_is.sum() < 35
+
+
+def test_overlapping_merging_equals_timms():
+    ours = OverlappingMerging(3, C, stride=4).double().eval()
+    theirs = pvt_v2.OverlapPatchEmbed(7, 4, 3, C).double().eval()
+    theirs.load_state_dict(ours.state_dict())
+    theirs.norm.eps = ours.norm.eps
+    fmap = torch.randn(2, 3, 24, 40, dtype=torch.float64)
+    merged, grid = ours(fmap)
+    # Theirs returns a map, channels last.
+    torch.testing.assert_close(merged.unflatten(1, grid), theirs(fmap))

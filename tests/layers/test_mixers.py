@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from cases import MIXERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import mixers as reference
@@ -11,6 +10,7 @@ from timm.models import davit, efficientvit_mit, focalnet, metaformer, pvt_v2, s
 from effvit_mm import layers
 from effvit_mm.backbones.taxonomy import MIXERS as TAXONOMY
 from effvit_mm.layers import heads
+from effvit_mm.registry import TOKEN_MIXERS
 
 B, H, W, C, HEADS = 2, 6, 8, 24, 3
 GRID = (H, W)
@@ -134,6 +134,25 @@ def test_spatial_reduction_equals_timms_on_whole_strides(ratio):
     torch.testing.assert_close(ours(tokens(), GRID), theirs(tokens(), GRID))
 
 
+def test_spatial_reduction_equals_mmsegs_on_whole_strides():
+    mit = pytest.importorskip("mmseg.models.backbones.mit")
+    ours = built(layers.SpatialReductionAttention, C, HEADS, reduction_ratio=2, qkv_bias=True)
+    theirs = mit.EfficientMultiheadAttention(C, HEADS, qkv_bias=True, sr_ratio=2).double().eval()
+    state, names = ours.state_dict(), {"sr": "reduction", "norm": "norm", "attn.out_proj": "proj"}
+    found = {f"{their}.{end}": state[f"{our}.{end}"] for their, our in names.items() for end in ("weight", "bias")}
+    for end in ("weight", "bias"):
+        found[f"attn.in_proj_{end}"] = torch.cat([state[f"query.{end}"], state[f"key_value.{end}"]])
+    theirs.load_state_dict({name.replace("in_proj.", "in_proj_"): value for name, value in found.items()})
+    # Theirs adds its input, as a block does around ours.
+    torch.testing.assert_close(tokens() + ours(tokens(), GRID), theirs(tokens(), GRID))
+
+
+def test_the_mlp_with_a_convolution_equals_timms():
+    ours = built(layers.MixMlp, C, 2 * C)
+    theirs = with_weights(pvt_v2.MlpWithDepthwiseConv(C, 2 * C), ours)
+    torch.testing.assert_close(ours(tokens(), GRID), theirs(tokens(), GRID))
+
+
 def test_linear_spatial_reduction_equals_timms():
     ours = built(layers.LinearSpatialReductionAttention, C, HEADS)
     theirs = with_weights(pvt_v2.Attention(C, HEADS, linear_attn=True), ours, q="query", kv="key_value", sr="reduction")
@@ -237,16 +256,31 @@ def test_pooling_inside_the_padding_is_adaptive_pooling_of_the_picture(height, w
     torch.testing.assert_close(heads.pool_to(padded, (rows, columns), padding), expected)
 
 
-@pytest.mark.parametrize("name", sorted(set(TAXONOMY) & set(MIXERS)))
+# Options without which a mixer does not see beyond one token of this grid, or is not built.
+OPTIONS = {"relative": {"table_grid": (3, 4)}}
+
+
+@pytest.mark.parametrize("name", sorted(TAXONOMY))
 def test_a_mixer_permutes_with_its_tokens_exactly_where_the_taxonomy_says_it_needs_no_grid(name):
     torch.manual_seed(0)
-    mixer = MIXERS[name](C, HEADS).double().eval()
+    mixer = TOKEN_MIXERS.get(name)(C, HEADS, **OPTIONS.get(name, {})).double().eval()
     for parameter in mixer.parameters():
         if not parameter.any() or name == "relative":
             torch.nn.init.normal_(parameter)
     order = torch.randperm(H * W, generator=torch.Generator().manual_seed(2))
     permutes = torch.allclose(mixer(tokens()[:, order], GRID), mixer(tokens(), GRID)[:, order])
     assert permutes != TAXONOMY[name].needs_grid
+
+
+@pytest.mark.parametrize("name", sorted(TAXONOMY))
+def test_a_mixer_has_a_table_of_places_exactly_where_the_taxonomy_says_it_serves_one_size(name):
+    small, large = (
+        TOKEN_MIXERS.get(name)(C, HEADS, **({"table_grid": grid} if name in OPTIONS else {}))
+        for grid in ((3, 4), (5, 6))
+    )
+    shapes = [[value.shape for value in mixer.state_dict().values()] for mixer in (small, large)]
+    assert (shapes[0] == shapes[1]) == TAXONOMY[name].any_size
+    assert hasattr(small, "table_grid") != TAXONOMY[name].any_size
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,17 @@ def test_attention_by_a_policy_is_that_of_the_loops_over_the_equations():
     torch.testing.assert_close(mix_with_policy(layer, x, GRID, policy=policy), layer.mix_channels(mixed, GRID))
 
 
+@torch.no_grad()
+def test_a_token_that_was_decided_against_changes_nothing_however_far_it_leads():
+    layer, x = block().float(), tokens(N).float()
+    layer.mixer.qkv.weight.mul_(30)  # scores differ by hundreds
+    policy = (torch.rand(B, N, generator=torch.Generator().manual_seed(3)) > 0.5).float()
+    for picture, kept, found in zip(x, policy.bool(), mix_with_policy(layer, x, GRID, policy=policy), strict=True):
+        torch.testing.assert_close(
+            found[kept], layer(picture[None, kept], (1, int(kept.sum())))[0], rtol=1e-4, atol=1e-4
+        )
+
+
 def test_a_token_that_was_decided_against_tells_its_decision_what_it_would_have_given():
     layer, x = block(), tokens(N)
     policy = torch.ones(B, N, dtype=torch.float64)
