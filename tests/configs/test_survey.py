@@ -25,25 +25,36 @@ OVERLAYS = ROOT / "configs/_base_/toy"
 # Objects of every class are among them.
 FEW_SCENES = {"toy_scenes.num_train": 5, "toy_scenes.num_val": 4}
 METHODS = ("maskrcnn", "upernet", "cls") if CLASSIFIES else ("maskrcnn", "upernet")
+# What a model predicts for a picture.
+RESULTS = {
+    "MaskRCNN": lambda sample: sample.pred_instances.scores,
+    "EncoderDecoder": lambda sample: sample.seg_logits.data,
+    "ImageClassifier": lambda sample: sample.pred_score,
+}
 TRY_ONE = (ROOT / "docs/mixers.md").read_text(encoding="utf-8").split("## Try one")[1].split("\n## ")[0]
 
 
 @pytest.fixture(scope="module", params=METHODS)
 def toy(request, tmp_path_factory):
-    """A config on toy scenes, its model, and a batch of two pictures: all that a mixer does not change."""
+    """A config on toy scenes, its model, two pictures to train on and two to test on: what a mixer does not change."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("workplace"))
         cfg = load_config(SURVEY / f"{request.param}.py", overlays=OVERLAYS, options=FEW_SCENES)
         init_default_scope(cfg.default_scope)
         # As MMEngine's Runner does outside a distributed run.
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()
-        cfg.train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)
-        return cfg, model, next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
+        for loader in (cfg.train_dataloader, cfg.test_dataloader):
+            loader.update(num_workers=0, persistent_workers=False, batch_size=2)
+        batches = (
+            next(iter(Runner.build_dataloader(loader, seed=0)))
+            for loader in (cfg.train_dataloader, cfg.test_dataloader)
+        )
+        return cfg, model, *batches
 
 
 @pytest.mark.parametrize("mixer", effvit_mm.list_mixers())
-def test_mixer_trains_in_every_task(toy, mixer):
-    cfg, model, batch = toy
+def test_mixer_trains_and_predicts_in_every_task(toy, mixer):
+    cfg, model, batch, scenes = toy
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     model.backbone = MODELS.build({**cfg.model.backbone, "mixers": mixer})
@@ -53,6 +64,13 @@ def test_mixer_trains_in_every_task(toy, mixer):
     assert total.isfinite(), losses
     # DistributedDataParallel stops at one.
     assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    torch.optim.AdamW(model.backbone.parameters(), lr=1e-3).step()
+    model.eval()
+    with torch.no_grad():
+        predicted = model.test_step(scenes)
+    model.train()
+    assert len(predicted) == len(scenes["inputs"])
+    assert all(RESULTS[cfg.model.type](sample).isfinite().all() for sample in predicted)
 
 
 @pytest.mark.parametrize("method", METHODS)
