@@ -8,8 +8,10 @@ Examples:
     python tools/data.py check my_configs/maskrcnn_rooms.py
     python tools/data.py check data/rooms --format masks
     python tools/data.py prepare toy --root data/toy_scenes
+    python tools/data.py prepare coco --source ~/Downloads --root data/coco
+    python tools/data.py prepare ade20k --source ~/Downloads --root data/ade/ADEChallengeData2016
     python tools/data.py prepare nyu --source ~/Downloads --root data/nyu
-    python tools/data.py prepare imagenet --source val_flat --synsets LOC_val_solution.csv --root data/imagenet/val
+    python tools/data.py prepare imagenet --source ~/Downloads --synsets LOC_val_solution.csv --root data/imagenet
 """
 
 import argparse
@@ -19,9 +21,11 @@ from pathlib import Path
 
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
-from effvit_mm.data_tool import imagenet, nyu
+from effvit_mm.data_tool import zipped
 from effvit_mm.data_tool.benchmarks import DEFAULT_ROOTS
 from effvit_mm.data_tool.check import check_data_set
+from effvit_mm.data_tool.imagenet import SPLITS, prepare_imagenet
+from effvit_mm.data_tool.nyu import prepare_nyu
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import FORMATS
 from effvit_mm.data_tool.presentation import as_json, show
@@ -48,14 +52,28 @@ def parse_args() -> argparse.Namespace:
     toy.add_argument("--num-val", type=int, default=60)
     toy.add_argument("--size", type=int, nargs=2, default=(128, 160), metavar=("H", "W"), help="pixels")
     toy.add_argument("--seed", type=int, default=0)
-    depth = sets.add_parser("nyu", help="arrange NYU Depth V2 as BTS does")
-    depth.add_argument("--only", choices=("train", "test"), help="one of the two lists")
-    classes = sets.add_parser("imagenet", help="sort the validation pictures into class folders")
-    classes.add_argument("--synsets", type=Path, required=True, help="file that says the class of each picture")
-    for name, parser_of in (("toy", toy), ("nyu", depth), ("imagenet", classes)):
+    coco = sets.add_parser("coco", help=f"unpack {zipped.say_archives('coco')}")
+    ade20k = sets.add_parser("ade20k", help=f"unpack {zipped.say_archives('ade20k')}")
+    depth = sets.add_parser("nyu", help="arrange NYU Depth V2 as BTS does: its sync.zip and lists, the labelled .mat")
+    depth.add_argument(
+        "--labelled-train",
+        action="store_true",
+        help="train on the 795 official training pictures of the labelled .mat, which gives the test pictures alone "
+        "otherwise, in place of BTS's 24,231",
+    )
+    classes = sets.add_parser("imagenet", help="sort the tar archives of ILSVRC2012 into class folders")
+    classes.add_argument("--synsets", type=Path, help="file that says the class of each validation picture")
+    for parser_of, splits in (
+        (toy, ()),
+        (coco, SPLITS),
+        (ade20k, SPLITS),
+        (depth, ("train", "test")),
+        (classes, SPLITS),
+    ):
         parser_of.add_argument("--root", type=Path, required=True, help="folder to make")
-        if name != "toy":
+        if parser_of is not toy:
             parser_of.add_argument("--source", type=Path, required=True, help="folder of what was downloaded")
+            parser_of.add_argument("--only", choices=splits, help="this split alone, beside the other if that is there")
     return parser.parse_args()
 
 
@@ -87,10 +105,12 @@ def _check(args: argparse.Namespace) -> bool:
 
 
 def _prepare(args: argparse.Namespace) -> bool:
-    if args.what == "nyu":
-        made = nyu.prepare_nyu(args.source, args.root, only=args.only)
+    if args.what in zipped.LAYOUTS:
+        made = zipped.unpack_benchmark(args.what, args.source, args.root, only=args.only)
+    elif args.what == "nyu":
+        made = prepare_nyu(args.source, args.root, only=args.only, labelled_train=args.labelled_train)
     elif args.what == "imagenet":
-        made = imagenet.sort_validation(args.source, args.synsets, args.root)
+        made = prepare_imagenet(args.source, args.root, synsets=args.synsets, only=args.only)
     else:
         try:
             made = ensure_toy_scenes(
@@ -98,7 +118,7 @@ def _prepare(args: argparse.Namespace) -> bool:
             )
         except ValueError as error:
             raise BadInputError(str(error)) from error
-    print(f"{args.what}: {made}")
+    print(f"{args.what}: {made}; look through it: python tools/data.py check {args.what} --root {made}")
     return True
 
 

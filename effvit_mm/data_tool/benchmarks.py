@@ -25,6 +25,7 @@ NYU_SOURCE = (
     "python tools/data.py prepare nyu makes it of what https://github.com/cleinc/bts names; see docs/data.md, or say "
     "where it\nlies with --root DIR."
 )
+PREPARED = "\npython tools/data.py prepare {name} --source DIR --root {root} makes it of the archives in DIR."
 TOY_SOURCE = "python tools/data.py prepare toy --root {root} renders it."
 
 
@@ -32,6 +33,10 @@ def benchmark(name: str, root: Path | None) -> list[Target]:
     """Return a data set of ``DEFAULT_ROOTS``, below its usual folder or another."""
     place = root or Path(DEFAULT_ROOTS[name])
     return _toy(place) if name == "toy" else [_BENCHMARKS[name](place)]
+
+
+def _layout(name: str, root: Path, source: str) -> str:
+    return say_layout(name, root, source + PREPARED.format(name=name, root=root))
 
 
 def _coco(root: Path) -> Target:
@@ -46,7 +51,7 @@ def _coco(root: Path) -> Target:
         )
         for split, (pictures, boxes) in numbers.items()
     )
-    return Target("coco", parts, say_layout("coco", root, BOX_SOURCES["CocoDataset"].format(root=f"{root}/")))
+    return Target("coco", parts, _layout("coco", root, BOX_SOURCES["CocoDataset"].format(root=f"{root}/")))
 
 
 def _coco_spec(root: Path, split: str) -> dict[str, Any]:
@@ -58,7 +63,7 @@ def _ade20k(root: Path) -> Target:
     from mmseg.datasets import ADE20KDataset
 
     parts = _mask_parts(root, dict(ADE20KDataset.METAINFO), {"train": 20_210, "val": 2_000})
-    return Target("ade20k", parts, say_layout("ade20k", root, MASK_SOURCES["ADE20KDataset"].format(root=root)))
+    return Target("ade20k", parts, _layout("ade20k", root, MASK_SOURCES["ADE20KDataset"].format(root=root)))
 
 
 def _mask_parts(root: Path, metainfo: dict[str, Any], numbers: Mapping[str, int]) -> tuple[Part, ...]:
@@ -88,7 +93,7 @@ def _imagenet(root: Path) -> Target:
         sorted_out = folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
         spec = dict(folder=str(folder), ann_file=str(listed) if listed.is_file() and not sorted_out else None)
         parts.append(Part(split, "folders", spec, dict(pictures=pictures, classes=1000)))
-    return Target("imagenet", tuple(parts), say_layout("imagenet", root, CLASS_SOURCES["ImageNet"].format(root=root)))
+    return Target("imagenet", tuple(parts), _layout("imagenet", root, CLASS_SOURCES["ImageNet"].format(root=root)))
 
 
 _BENCHMARKS = {"coco": _coco, "ade20k": _ade20k, "nyu": _nyu, "imagenet": _imagenet}

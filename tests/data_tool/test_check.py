@@ -261,10 +261,10 @@ def test_a_list_with_labels_beyond_the_classes_and_missing_pictures_is_told(tmp_
 @pytest.mark.parametrize(
     ("what", "places"),
     [
-        ("coco", ["annotations/instances_val2017.json", "train2017", "cocodataset.org"]),
-        ("ade20k", ["images/validation", "annotations/training", "sceneparsing.csail.mit.edu"]),
+        ("coco", ["annotations/instances_val2017.json", "train2017", "cocodataset.org", "prepare coco"]),
+        ("ade20k", ["images/validation", "annotations/training", "sceneparsing.csail.mit.edu", "prepare ade20k"]),
         ("nyu", ["nyu_test.txt", "official_splits/test", "prepare nyu"]),
-        ("imagenet", ["train/n01440764", "image-net.org"]),
+        ("imagenet", ["train/n01440764", "image-net.org", "prepare imagenet"]),
     ],
 )
 def test_a_missing_benchmark_is_answered_with_its_layout_and_source(tmp_path, what, places):

@@ -1,5 +1,6 @@
-"""What was downloaded is arranged whole or not at all, and what is there is not touched."""
+"""NYU Depth V2 is arranged whole or not at all, out of its two sources, and what is there is not touched."""
 
+import shutil
 import sys
 import types
 import zipfile
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from effvit_mm.data_tool.imagenet import sort_validation
 from effvit_mm.data_tool.nyu import prepare_nyu
 from effvit_mm.depth import DepthListDataset, read_depth, write_depth
 from effvit_mm.errors import BadInputError
@@ -59,9 +59,80 @@ def test_listed_pairs_are_taken_out_of_archives_and_folders(tmp_path):
     assert (source / f"bts/official_splits/test/{TEST[0]}.jpg").is_file()
 
 
-def test_one_list_alone_can_be_arranged(tmp_path):
-    root = prepare_nyu(write_downloads(tmp_path / "downloads"), tmp_path / "nyu", only="test")
+def test_one_list_alone_can_be_arranged_and_the_other_added(tmp_path):
+    source, root = write_downloads(tmp_path / "downloads"), tmp_path / "nyu"
+    prepare_nyu(source, root, only="test")
     assert sorted(path.name for path in root.iterdir()) == ["nyu_test.txt", "official_splits"]
+    (root / "mine.txt").write_text("mine")
+    prepare_nyu(source, root, only="train")
+    assert sorted(path.name for path in root.iterdir()) == [
+        "mine.txt",
+        "nyu_test.txt",
+        "nyu_train.txt",
+        "official_splits",
+        "sync",
+    ]
+    assert (pairs(root, "train", "sync"), pairs(root, "test", "official_splits/test")) == (3, 1)
+
+
+@pytest.mark.parametrize("there", ["nyu_train.txt", "sync"])
+def test_a_list_or_folder_that_is_there_is_not_added_to(tmp_path, there):
+    root = tmp_path / "nyu"
+    root.mkdir()
+    (root / there).write_text("mine")
+    with pytest.raises(BadInputError, match=f"nyu/{there} exists already and is not changed"):
+        prepare_nyu(write_downloads(tmp_path / "downloads"), root, only="train")
+    assert [path.name for path in root.iterdir()] == [there]
+    assert (root / there).read_text() == "mine"
+
+
+def pack(source, folder):
+    """Put what a folder holds into an archive beside it, under the name that GitHub gives."""
+    with zipfile.ZipFile(source / f"{folder}-master.zip", "w") as archive:
+        for file in sorted((source / folder).rglob("*.*")):
+            archive.write(file, f"{folder}-master/{file.relative_to(source / folder)}")
+    shutil.rmtree(source / folder)
+
+
+def test_lists_are_read_out_of_archives(tmp_path):
+    source = write_downloads(tmp_path / "downloads")
+    pack(source, "bts")
+    root = prepare_nyu(source, tmp_path / "nyu")
+    assert (pairs(root, "train", "sync"), pairs(root, "test", "official_splits/test")) == (3, 1)
+
+
+def test_an_unpacked_list_goes_before_one_in_an_archive(tmp_path):
+    source = write_downloads(tmp_path / "downloads")
+    pack(source, "bts")
+    (source / "nyu_train.txt").write_text(line_of(TRAIN[0], "/"))
+    assert pairs(prepare_nyu(source, tmp_path / "nyu"), "train", "sync") == 1
+
+
+@pytest.mark.parametrize("path", ["../../rgb_00001", "sync/../rgb_00001"])
+def test_a_list_that_leads_out_of_its_folder_is_refused(tmp_path, path):
+    source = write_downloads(tmp_path / "downloads")
+    (source / "nyu_train.txt").write_text(f"{path}.jpg {path}.png 518.8579\n")
+    with pytest.raises(BadInputError, match=r"line 1 is .*expected 'picture depth focal'"):
+        prepare_nyu(source, tmp_path / "nyu")
+
+
+def test_a_torn_archive_is_named_beside_what_is_missing(tmp_path):
+    source = write_downloads(tmp_path / "downloads")
+    content = (source / "sync.zip").read_bytes()
+    (source / "sync.zip").write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadInputError, match=r"6 of the 6 train files.*sync.zip cannot be opened as a zip"):
+        prepare_nyu(source, tmp_path / "nyu")
+
+
+def test_pictures_under_hostile_names_are_refused(tmp_path):
+    source = write_downloads(tmp_path / "downloads")
+    with zipfile.ZipFile(source / "sync.zip", "w") as archive:
+        for name in TRAIN:
+            archive.writestr(f"../{name}.jpg", b"")
+            archive.writestr(f"../{depth_of(name)}.png", b"")
+    with pytest.raises(BadInputError, match=r"sync.zip holds '\.\./kitchen_0028b"):
+        prepare_nyu(source, tmp_path / "nyu")
+    assert [path.name for path in tmp_path.iterdir()] == ["downloads"]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +201,47 @@ class StandIn(dict):
         return None
 
 
+@pytest.fixture
+def labelled(tmp_path, monkeypatch):
+    """A folder with the labelled file, h5py stood in for, and the official split."""
+    source = tmp_path / "downloads"
+    source.mkdir()
+    (source / "nyu_depth_v2_labeled.mat").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "h5py", types.SimpleNamespace(File=StandIn))
+    savemat(source / "splits.mat", dict(trainNdxs=np.array([[2]]), testNdxs=np.array([[1], [3]])))
+    return source
+
+
+def test_the_labelled_training_pictures_are_taken_when_asked_for(labelled, tmp_path):
+    root = prepare_nyu(labelled, tmp_path / "nyu", labelled_train=True)
+    assert (root / "nyu_train.txt").read_text() == line_of("bathroom/rgb_00001")
+    assert (pairs(root, "train", "sync"), pairs(root, "test", "official_splits/test")) == (1, 2)
+
+
+def test_without_being_asked_they_are_not_and_the_message_says_what_there_is(labelled, tmp_path):
+    with pytest.raises(BadInputError, match=r"no list of the train.*--only test.*795 .*--labelled-train"):
+        prepare_nyu(labelled, tmp_path / "nyu")
+    assert not (tmp_path / "nyu").exists()
+
+
+def test_test_pictures_alone_have_no_labelled_training_pictures(labelled, tmp_path):
+    with pytest.raises(BadInputError, match="no meaning beside --only test"):
+        prepare_nyu(labelled, tmp_path / "nyu", only="test", labelled_train=True)
+
+
+def test_the_official_split_is_read_out_of_an_archive(labelled, tmp_path):
+    (labelled / "bts").mkdir()
+    (labelled / "splits.mat").rename(labelled / "bts/splits.mat")
+    pack(labelled, "bts")
+    assert pairs(prepare_nyu(labelled, tmp_path / "nyu", only="test"), "test", "official_splits/test") == 2
+
+
+def test_a_split_that_is_none_is_refused(labelled, tmp_path):
+    (labelled / "splits.mat").write_bytes(b"no matrix")
+    with pytest.raises(BadInputError, match=r"splits.mat holds no testNdxs"):
+        prepare_nyu(labelled, tmp_path / "nyu", only="test")
+
+
 def test_the_official_test_pictures_come_out_of_the_labelled_file(tmp_path, monkeypatch):
     source = tmp_path / "downloads"
     source.mkdir()
@@ -158,49 +270,3 @@ def test_without_h5py_the_command_that_installs_it_is_told(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(BadInputError, match=r"needs h5py.*effvit_mm\[nyu\]"):
         prepare_nyu(tmp_path, tmp_path / "nyu", only="test")
-
-
-NAMES = ("ILSVRC2012_val_00000001", "ILSVRC2012_val_00000002", "ILSVRC2012_val_00000003")
-SYNSETS = ("n01751748", "n09193705", "n01751748")
-
-
-@pytest.fixture
-def flat(tmp_path):
-    folder = tmp_path / "flat"
-    folder.mkdir()
-    for name in NAMES:
-        (folder / f"{name}.JPEG").write_bytes(name.encode())
-    return folder
-
-
-LISTS = {
-    "in order": "".join(f"{synset}\n" for synset in SYNSETS),
-    "named": "".join(f"{name}.JPEG {synset}\n" for name, synset in zip(NAMES[::-1], SYNSETS[::-1], strict=True)),
-    "kaggle": "ImageId,PredictionString\n"
-    + "".join(f"{name},{synset} 85 1 499 272 {synset} 1 2 3 4\n" for name, synset in zip(NAMES, SYNSETS, strict=True)),
-}
-
-
-@pytest.mark.parametrize("form", LISTS)
-def test_validation_pictures_are_sorted_by_any_list_of_synsets(flat, tmp_path, form):
-    (tmp_path / "list").write_text(LISTS[form])
-    root = sort_validation(flat, tmp_path / "list", tmp_path / "imagenet/val")
-    assert (root / "n09193705/ILSVRC2012_val_00000002.JPEG").read_bytes() == NAMES[1].encode()
-    assert len(list(root.glob("n01751748/*"))) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("490\n361\n171\n", "line 1 is '490', expected a synset.*development kit"),
-        (LISTS["in order"][10:], "2 lines for 3 pictures"),
-        (LISTS["named"].replace("00003", "00004"), "1 pictures of .* have no line in .*ILSVRC2012_val_00000003"),
-        (f"{LISTS['named']}ILSVRC2012_val_00000009 n01751748\n", "1 lines have no picture"),
-    ],
-    ids=["numbers", "short", "other", "long"],
-)
-def test_a_list_of_other_pictures_is_refused_and_nothing_is_left(flat, tmp_path, text, message):
-    (tmp_path / "list").write_text(text)
-    with pytest.raises(BadInputError, match=message):
-        sort_validation(flat, tmp_path / "list", tmp_path / "val")
-    assert not (tmp_path / "val").exists()

@@ -1,6 +1,9 @@
 """Data sets checked and prepared as a user does it."""
 
 import json
+import shutil
+
+from effvit_mm.datasets.toy_export import ensure_toy_scenes
 
 # An object of every class is among the crops of each split.
 SCENES = "--num-train 10 --num-val 8"
@@ -18,6 +21,25 @@ def test_rendered_scenes_are_whole_in_every_layout_and_damage_ends_with_status_1
     assert done.returncode == 1
     assert "scene_00002.png  is torn or no picture" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_archives_are_unpacked_and_what_is_missing_is_told(workplace):
+    made = ensure_toy_scenes(workplace.folder / "made", num_train=4, num_val=2) / "coco"
+    downloads = workplace.folder / "downloads"
+    downloads.mkdir()
+    for name, folder in (("val2017", "val2017"), ("annotations_trainval2017", "annotations")):
+        shutil.make_archive(str(downloads / name), "zip", made, folder)
+    command = "python tools/data.py prepare coco --source downloads --root data/unpacked"
+    done = workplace.run(command)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: 1 of the 3 archives needed are not in --source downloads:\n  train2017.zip")
+    assert not (workplace.folder / "data/unpacked").exists()
+    out = workplace.succeeds(f"{command} --only val")
+    assert "python tools/data.py check coco --root data/unpacked" in out
+    for name in ("val2017", "annotations"):
+        assert {file.name for file in (workplace.folder / "data/unpacked" / name).iterdir()} == {
+            file.name for file in (made / name).iterdir() if "train" not in file.name
+        }
 
 
 def test_missing_data_is_answered_with_the_layout(workplace):
