@@ -1,13 +1,15 @@
 """Every task with every backbone, ours beside stock ones of like cost, under one schedule: score, time, memory.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/task_matrix.py                         # all tasks on toy scenes
+    OMP_NUM_THREADS=1 python tests/benchmarks/task_matrix.py --time                  # the time of a step in each
     python tests/benchmarks/task_matrix.py --tasks camvid --data camvid=data/camvid  # real pictures, from scratch
     python tests/benchmarks/task_matrix.py --tasks depth cls --backbones lit resnet18
 
 A cell is one run of ``tools/train.py`` with a config written to OUT/configs: the leaf of the dense yardstick with
-another backbone and the channels that its neck and heads read. Its row goes to OUT/rows.jsonl; runs that have one are
-skipped, so a call can be stopped and repeated. Seconds are the median of the run's own log, by the clock; memory is the
-largest resident size of the training process, libraries and data included. The table is that of all rows.
+another backbone and the channels that its neck and heads read. Its row goes to OUT/rows.jsonl, with ``--time`` to
+OUT/times.jsonl; runs that have one are skipped, so a call can be stopped and repeated. Time is the median processor
+time of 30 steps, loading left out; memory is the largest resident size of the training process, libraries and data
+included. The table is that of all rows.
 """
 
 import argparse
@@ -205,11 +207,15 @@ def config_of(task: Task, backbone: Backbone, seed: int) -> dict[str, Any]:
     return merged(config, task.config)
 
 
-def trained(task: Task, name: str, seed: int, folder: Path, data: str | None) -> Row:
-    """Run one cell and read what it left."""
+def run_cell(
+    task: Task, name: str, seed: int, folder: Path, data: str | None, hooks: Sequence[dict[str, Any]] = ()
+) -> tuple[Path, Any]:
+    """Run one cell; return where it worked, and what it used."""
     run = f"{Path(task.leaf).stem.partition('_')[0]}_{name}_{seed}".lower().replace("-", "_")
     config, work_dir = folder / "configs" / f"{run}.py", folder / "runs" / (run + ("_real" if task.real else ""))
     content = {"_base_": [str(ROOT / "configs" / task.leaf)], **config_of(task, BACKBONES[name], seed)}
+    content["custom_hooks"] += hooks
+    content["custom_imports"]["imports"] += ["step_times"]
     config.parent.mkdir(parents=True, exist_ok=True)
     lines = (f"{key} = {pprint.pformat(value, sort_dicts=False)}" for key, value in content.items())
     config.write_text("\n".join(lines) + "\n")
@@ -218,20 +224,34 @@ def trained(task: Task, name: str, seed: int, folder: Path, data: str | None) ->
     command = [sys.executable, str(ROOT / "tools/train.py"), str(config), "--work-dir", str(work_dir), *task.arguments]
     with open(work_dir / "output.txt", "w") as output:
         process = subprocess.Popen(
-            command + (["--data-root", data] if data else []), stdout=output, stderr=subprocess.STDOUT, cwd=ROOT
+            command + (["--data-root", data] if data else []),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         )
         # Waited for by hand: the memory of this one child is asked for.
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)}\nended with status {status}: {work_dir / 'output.txt'}")
+    return work_dir, usage
+
+
+def timed(task: Task, name: str, seed: int, folder: Path, data: str | None) -> Row:
+    """Measure the steps of one cell."""
+    work_dir, _ = run_cell(task, name, seed, folder / "timed", data, [dict(type="StepTimesHook", steps=30)])
+    seconds = json.loads((work_dir / "step_times.json").read_text())
+    return {"seconds": statistics.median(seconds), "threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+def trained(task: Task, name: str, seed: int, folder: Path, data: str | None) -> Row:
+    """Train one cell and read what it left."""
+    work_dir, usage = run_cell(task, name, seed, folder, data)
     figures = json.loads((work_dir / "metrics.json").read_text())
-    logged = [json.loads(line) for file in work_dir.glob("*/vis_data/scalars.json") for line in file.open()]
-    seconds = [line["time"] for line in logged if "loss" in line]
     for checkpoint in work_dir.glob("*.pth"):
         checkpoint.unlink()
     return {
         "score": figures[task.metric] * task.factor,
-        "seconds": statistics.median(seconds),
         "gigabytes": usage.ru_maxrss * 1024 / 1e9,
         "processor_minutes": (usage.ru_utime + usage.ru_stime) / 60,
         "metrics": figures,
@@ -240,20 +260,20 @@ def trained(task: Task, name: str, seed: int, folder: Path, data: str | None) ->
     }
 
 
-def table_of(rows: Sequence[Row], tasks: Sequence[str]) -> Table:
-    """A row for each backbone: score, seconds over the yardstick's, memory; the mean over seeds."""
+def table_of(rows: Sequence[Row], times: Sequence[Row]) -> Table:
+    """A row for each backbone: score, time over the yardstick's, memory; the mean over seeds."""
+    tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     table = Table("backbone", title="score · time of a step over pyramid_t's · peak memory in GB")
     for task in tasks:
         table.add_column(TASKS[task].label, justify="right")
     for name in BACKBONES:
-        table.add_row(name, *(cell(rows, task, name) for task in tasks))
+        table.add_row(name, *(cell(rows, times, task, name) for task in tasks))
     return table
 
 
-def cell(rows: Sequence[Row], task: str, name: str) -> str:
+def cell(rows: Sequence[Row], times: Sequence[Row], task: str, name: str) -> str:
     """The mean over the seeds of one task and backbone, and half of their range."""
-    of = {some: [row for row in rows if (row["task"], row["backbone"]) == (task, some)] for some in BACKBONES}
-    found, yardstick = of[name], of["pyramid_t"]
+    found = [row for row in rows if (row["task"], row["backbone"]) == (task, name)]
     if not found:
         return "-"
     scores = [row["score"] for row in found]
@@ -261,8 +281,9 @@ def cell(rows: Sequence[Row], task: str, name: str) -> str:
     text = f"{statistics.fmean(scores):.{digits}f}"
     if len(scores) > 1:
         text += f" ±{(max(scores) - min(scores)) / 2:.{digits}f}"
-    seconds = [statistics.median(row["seconds"] for row in side) for side in (found, yardstick) if side]
-    ratio = f"{seconds[0] / seconds[1]:.2f}" if len(seconds) > 1 else f"{seconds[0]:.2f} s"
+    seconds = {row["backbone"]: row["seconds"] for row in times if row["task"] == task}
+    both = name in seconds and "pyramid_t" in seconds
+    ratio = f"{seconds[name] / seconds['pyramid_t']:.2f}" if both else "-"
     return f"{text} · {ratio} · {statistics.fmean(row['gigabytes'] for row in found):.1f}"
 
 
@@ -272,12 +293,13 @@ def rows_in(file: Path) -> list[Row]:
 
 
 def main() -> None:
-    """Run what has no row, and show all rows."""
+    """Run what has no row yet, and show all there are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     toy = [name for name, task in TASKS.items() if not task.real]
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=toy, help="(default: those on toy scenes)")
     parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=list(BACKBONES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--time", action="store_true", help="measure steps in place of training; needs no other seeds")
     parser.add_argument("--data", nargs="+", default=[], metavar="TASK=FOLDER", help="where real data lie")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/task_matrix"))
     args = parser.parse_args()
@@ -287,7 +309,8 @@ def main() -> None:
             parser.error(f"task {name} reads real pictures: --data {name}=FOLDER")
     cells = [(seed, task, name) for seed in args.seeds for task in args.tasks for name in args.backbones]
     cells = [one for one in cells if one[1] != "cls" or BACKBONES[one[2]].last is not None]
-    file = args.out.absolute() / "rows.jsonl"
+    out = args.out.absolute()
+    file, make = (out / "times.jsonl", timed) if args.time else (out / "rows.jsonl", trained)
     with Progress() as progress:
         bar = progress.add_task("runs", total=len(cells))
         for seed, task, name in cells:
@@ -295,13 +318,12 @@ def main() -> None:
             if not any(about.items() <= row.items() for row in rows_in(file)):
                 progress.update(bar, description=f"{task}, {name}, seed {seed}")
                 data = str(Path(folders[task]).absolute()) if task in folders else None
-                row = {**about, **trained(TASKS[task], name, seed, file.parent, data)}
+                row = {**about, **make(TASKS[task], name, seed, out, data)}
                 with file.open("a") as output:
                     output.write(json.dumps(row) + "\n")
             progress.advance(bar)
-    rows = rows_in(file)
-    tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
-    Console(width=40 + 30 * len(tasks)).print(table_of(rows, tasks))
+    table = table_of(rows_in(out / "rows.jsonl"), rows_in(out / "times.jsonl"))
+    Console(width=40 + 30 * len(table.columns)).print(table)
 
 
 if __name__ == "__main__":
