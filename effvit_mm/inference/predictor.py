@@ -115,7 +115,7 @@ class Predictor:
             if prediction.error is not None:
                 raise prediction.error
             samples.append(prediction.sample)
-        return samples[0] if isinstance(pictures, Source) else samples
+        return samples[0] if _is_one(pictures) else samples
 
     def stream(self, pictures: Source | Iterable[Source]) -> Iterator[Prediction]:
         """Predict pictures one batch after the other; one that cannot be is given with the error, and the rest go on.
@@ -126,7 +126,7 @@ class Predictor:
         Yields:
             What became of each, in their order.
         """
-        waiting = map(_as_picture, [pictures] if isinstance(pictures, Source) else pictures)
+        waiting = map(_as_picture, [pictures] if _is_one(pictures) else pictures)
         while batch := list(islice(waiting, self.batch_size)):
             loaded = [self._load(picture) for picture in batch]
             by_size: dict[Any, list[int]] = {}
@@ -167,7 +167,7 @@ class Predictor:
 
     def _load(self, picture: Picture) -> tuple[Prediction, dict[str, Any] | None]:
         """Read a picture and make it an input; None in place of that where it cannot be."""
-        problem = picture_problem(picture.source) if isinstance(picture.source, Path) else _problem_of(picture.source)
+        problem = _problem_of(picture.source)
         if problem:
             return Prediction(picture, error=BadInputError(f"picture {_named(picture)}: {problem}")), None
         pixels = None
@@ -219,6 +219,10 @@ class Predictor:
         return DefaultScope.overwrite_default_scope(self.cfg.get("default_scope"))
 
 
+def _is_one(pictures: Any) -> bool:
+    return isinstance(pictures, Source) or not isinstance(pictures, Iterable)
+
+
 def _as_picture(source: Source) -> Picture:
     if isinstance(source, Picture):
         return source
@@ -232,10 +236,12 @@ def _as_picture(source: Source) -> Picture:
     return Picture(Path(source).name, Path(source).stem, Path(source))
 
 
-def _problem_of(pixels: np.ndarray) -> str:
-    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and pixels.size:
+def _problem_of(source: Path | np.ndarray) -> str:
+    if isinstance(source, Path):
+        return "is a folder, which infer takes, expected a picture" if source.is_dir() else picture_problem(source)
+    if source.ndim == 3 and source.shape[2] == 3 and source.dtype == np.uint8 and source.size:
         return ""
-    return f"is an array of {pixels.dtype} {pixels.shape}, expected uint8 (H, W, 3), blue first, as cv2.imread gives"
+    return f"is an array of {source.dtype} {source.shape}, expected uint8 (H, W, 3), blue first, as cv2.imread gives"
 
 
 def _named(picture: Picture) -> str:

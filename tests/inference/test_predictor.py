@@ -119,9 +119,17 @@ def test_a_stream_takes_what_a_call_takes(predictors, pictures, picture):
     assert_same(predictors["depth"](ways[-1]), expected, share=1e-7)
 
 
-def test_a_picture_of_another_kind_is_refused_with_what_is_expected(predictors, picture):
-    with pytest.raises(BadInputError, match="a picture is given as Image, expected a file, or an array uint8"):
-        predictors["depth"]([Image.fromarray(picture)])
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("kind", [Image.fromarray, torch.from_numpy])
+def test_a_picture_of_another_kind_is_refused_with_what_is_expected(predictors, picture, kind, alone):
+    given = kind(picture)
+    with pytest.raises(BadInputError, match=r"is given as (Image|Tensor), expected a file, or an array uint8"):
+        predictors["depth"](given if alone else [given])
+
+
+def test_a_folder_is_said_to_be_one(predictors, pictures):
+    with pytest.raises(BadInputError, match="pictures: is a folder, which infer takes, expected a picture"):
+        predictors["depth"](pictures)
 
 
 def test_a_picture_the_network_cannot_take_does_not_take_its_batch_along(models, picture, monkeypatch):

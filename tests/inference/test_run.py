@@ -93,7 +93,8 @@ def test_each_picture_is_drawn_under_its_own_name(models, task, pictures, tmp_pa
 def test_pycocotools_reads_the_detections(models, pictures, tmp_path):
     from pycocotools.coco import COCO
 
-    infer(*models["detection"], pictures, tmp_path / "out", device="cpu", drawn="none")
+    # Paths as text, as a script has them.
+    infer(*map(str, (*models["detection"], pictures, tmp_path / "out")), device="cpu", drawn="none")
     read = COCO(tmp_path / "out/images.json").loadRes(str(tmp_path / "out/results.json"))
     assert [image["file_name"] for image in read.dataset["images"]] == ["a.png", "b.png", "inner/c.png"]
     assert {category["name"] for category in read.dataset["categories"]} == {"box", "sphere", "cylinder"}
