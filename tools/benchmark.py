@@ -13,12 +13,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
 from effvit_mm.analysis import comparison, cost
 from effvit_mm.analysis.latency import DTYPES, Setting, use_threads
+from effvit_mm.config_options import ConfigOptions
 from effvit_mm.engine.budget_sweep import sweep
 from effvit_mm.errors import MendableError
 
@@ -35,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     common.add_argument("--shape", type=int, nargs=2, default=(224, 224), metavar=("H", "W"), help="pixels")
     common.add_argument("--batch", type=int, default=1, help="pictures a call")
     common.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    common.add_argument("--cfg-options", nargs="+", action=DictAction, help="config values, as key.of.value=3")
+    common.add_argument("--cfg-options", nargs="+", action=ConfigOptions, help="config values, as key.of.value=3")
     timed = argparse.ArgumentParser(add_help=False, parents=[common])
     timed.add_argument("--dtype", choices=DTYPES, default="float32", help="the lower ones under autocast")
     timed.add_argument("--device", default="cpu", help="cpu or cuda")

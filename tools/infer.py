@@ -9,10 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
+from effvit_mm.config_options import ConfigOptions
 from effvit_mm.errors import MendableError
 from effvit_mm.inference.run import DRAWN, infer, show_failures
 
@@ -33,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--drawn", choices=DRAWN, default="png", help="format of the drawings")
     parser.add_argument("--frames", action="store_true", help="of a video, keep the drawn frames, too")
     parser.add_argument("--toy", action="store_true", help="the checkpoint is of a run with --toy")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="config values, as key.of.value=3")
+    parser.add_argument("--cfg-options", nargs="+", action=ConfigOptions, help="config values, as key.of.value=3")
     return parser.parse_args()
 
 

@@ -9,10 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
+from effvit_mm.config_options import ConfigOptions
 from effvit_mm.engine.launch import evaluate
 from effvit_mm.errors import MendableError
 
@@ -28,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="evaluate on toy scenes, as --toy trained")
     parser.add_argument("--data-root", type=Path, help="folder of the data set, instead of the config's")
     parser.add_argument("--tta", action="store_true", help="segmenters: average over scales and mirrored pictures")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="config values, as key.of.value=3")
+    parser.add_argument("--cfg-options", nargs="+", action=ConfigOptions, help="config values, as key.of.value=3")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()

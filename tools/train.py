@@ -10,10 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 # The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
+from effvit_mm.config_options import ConfigOptions
 from effvit_mm.engine.launch import train
 from effvit_mm.errors import MendableError
 
@@ -34,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint of the work dir")
     parser.add_argument("--amp", action="store_true", help="mixed precision (needs an accelerator)")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate to the batch of this run")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="config values, as key.of.value=3")
+    parser.add_argument("--cfg-options", nargs="+", action=ConfigOptions, help="config values, as key.of.value=3")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()

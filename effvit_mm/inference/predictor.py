@@ -1,6 +1,6 @@
 """A trained model as a function of pictures."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +24,9 @@ from effvit_mm.inference.trained import config_for_predicting, load_model, task_
 
 # What a picture that no model was made for brings a transform or a network to raise.
 UNPREDICTABLE = (ValueError, RuntimeError, AssertionError, IndexError, ArithmeticError, cv2.error)
+
+# How a picture is given.
+Source = str | Path | np.ndarray | Picture
 
 USUAL_STRIDE = 32  # of the coarsest map, where a backbone does not say
 
@@ -92,7 +95,7 @@ class Predictor:
         self.classes: tuple[str, ...] = tuple(self.dataset_meta.get("classes") or ())
         self._drawer: Drawer | None = None
 
-    def __call__(self, pictures: str | Path | np.ndarray | Sequence[str | Path | np.ndarray]) -> Any:
+    def __call__(self, pictures: Source | Iterable[Source]) -> Any:
         """Predict one picture or several.
 
         Args:
@@ -107,25 +110,24 @@ class Predictor:
         Raises:
             BadInputError: At the first picture that cannot be read or predicted.
         """
-        alone = isinstance(pictures, str | Path | np.ndarray)
         samples = []
-        for prediction in self.stream(map(_as_picture, [pictures] if alone else pictures)):
+        for prediction in self.stream(pictures):
             if prediction.error is not None:
                 raise prediction.error
             samples.append(prediction.sample)
-        return samples[0] if alone else samples
+        return samples[0] if _is_one(pictures) else samples
 
-    def stream(self, pictures: Iterable[Picture]) -> Iterator[Prediction]:
+    def stream(self, pictures: Source | Iterable[Source]) -> Iterator[Prediction]:
         """Predict pictures one batch after the other; one that cannot be is given with the error, and the rest go on.
 
         Args:
-            pictures: Any number of them; a batch of them is held at a time.
+            pictures: As for a call, any number of them; a batch of them is held at a time.
 
         Yields:
             What became of each, in their order.
         """
-        pictures = iter(pictures)
-        while batch := list(islice(pictures, self.batch_size)):
+        waiting = map(_as_picture, [pictures] if _is_one(pictures) else pictures)
+        while batch := list(islice(waiting, self.batch_size)):
             loaded = [self._load(picture) for picture in batch]
             by_size: dict[Any, list[int]] = {}
             for place, (_, inputs) in enumerate(loaded):
@@ -165,7 +167,7 @@ class Predictor:
 
     def _load(self, picture: Picture) -> tuple[Prediction, dict[str, Any] | None]:
         """Read a picture and make it an input; None in place of that where it cannot be."""
-        problem = picture_problem(picture.source) if isinstance(picture.source, Path) else _problem_of(picture.source)
+        problem = _problem_of(picture.source)
         if problem:
             return Prediction(picture, error=BadInputError(f"picture {_named(picture)}: {problem}")), None
         pixels = None
@@ -217,16 +219,29 @@ class Predictor:
         return DefaultScope.overwrite_default_scope(self.cfg.get("default_scope"))
 
 
-def _as_picture(source: str | Path | np.ndarray) -> Picture:
+def _is_one(pictures: Any) -> bool:
+    return isinstance(pictures, Source) or not isinstance(pictures, Iterable)
+
+
+def _as_picture(source: Source) -> Picture:
+    if isinstance(source, Picture):
+        return source
     if isinstance(source, np.ndarray):
         return Picture("", "", source)
+    if not isinstance(source, str | Path):
+        raise BadInputError(
+            f"a picture is given as {type(source).__name__}, expected a file, or an array uint8 (H, W, 3), blue first, "
+            f"as cv2.imread gives; of a PIL.Image: numpy.asarray(image.convert('RGB'))[..., ::-1]"
+        )
     return Picture(Path(source).name, Path(source).stem, Path(source))
 
 
-def _problem_of(pixels: np.ndarray) -> str:
-    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and pixels.size:
+def _problem_of(source: Path | np.ndarray) -> str:
+    if isinstance(source, Path):
+        return "is a folder, which infer takes, expected a picture" if source.is_dir() else picture_problem(source)
+    if source.ndim == 3 and source.shape[2] == 3 and source.dtype == np.uint8 and source.size:
         return ""
-    return f"is an array of {pixels.dtype} {pixels.shape}, expected uint8 (H, W, 3), blue first, as cv2.imread gives"
+    return f"is an array of {source.dtype} {source.shape}, expected uint8 (H, W, 3), blue first, as cv2.imread gives"
 
 
 def _named(picture: Picture) -> str:

@@ -22,12 +22,12 @@ NUM_NAMED = 20
 
 
 def infer(
-    config: Path,
-    checkpoint: Path,
-    source: Path,
-    out: Path,
+    config: str | Path,
+    checkpoint: str | Path,
+    source: str | Path,
+    out: str | Path,
     *,
-    overlays: Path | None = None,
+    overlays: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     device: str | None = None,
     batch_size: int = 1,
@@ -58,6 +58,7 @@ def infer(
     Raises:
         BadInputError: If anything that was asked for cannot be used, before the first picture is predicted.
     """
+    source, out = Path(source), Path(out)
     _check(out, overwrite, score_threshold, drawn)
     if not source.exists():
         raise BadInputError(f"input {source} does not exist, looked from {Path.cwd()}; give a picture, folder or video")

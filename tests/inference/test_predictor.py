@@ -103,9 +103,33 @@ def test_a_torn_picture_is_named_and_the_others_go_on(predictors, pictures):
     files[1].write_bytes(files[1].read_bytes()[:-100])
     with pytest.raises(BadInputError, match=r"b\.png: torn or no picture"):
         predictors["depth"](files)
-    found = list(predictors["depth"].stream(Picture(file.name, file.stem, file) for file in files))
+    found = list(predictors["depth"].stream(iter(files)))
     assert [prediction.error is None for prediction in found] == [True, False, True]
     assert [prediction.picture.name for prediction in found] == ["a.png", "b.png", "c.png"]
+
+
+def test_a_stream_takes_what_a_call_takes(predictors, pictures, picture):
+    file = pictures / "a.png"
+    ways = [str(file), file, picture, Picture("named", "named", file)]
+    expected = predictors["depth"](file)
+    found = [*predictors["depth"].stream(ways), *predictors["depth"].stream(str(file))]
+    assert [prediction.picture.name for prediction in found] == ["a.png", "a.png", "", "named", "a.png"]
+    for prediction in found:
+        assert_same(prediction.sample, expected, share=1e-7)
+    assert_same(predictors["depth"](ways[-1]), expected, share=1e-7)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("kind", [Image.fromarray, torch.from_numpy])
+def test_a_picture_of_another_kind_is_refused_with_what_is_expected(predictors, picture, kind, alone):
+    given = kind(picture)
+    with pytest.raises(BadInputError, match=r"is given as (Image|Tensor), expected a file, or an array uint8"):
+        predictors["depth"](given if alone else [given])
+
+
+def test_a_folder_is_said_to_be_one(predictors, pictures):
+    with pytest.raises(BadInputError, match="pictures: is a folder, which infer takes, expected a picture"):
+        predictors["depth"](pictures)
 
 
 def test_a_picture_the_network_cannot_take_does_not_take_its_batch_along(models, picture, monkeypatch):
