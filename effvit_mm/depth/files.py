@@ -10,6 +10,10 @@ from effvit_mm.errors import BadInputError
 
 MILLIMETRES = 1000.0
 FARTHEST = 2**16 - 1
+WRITTEN_SO = (
+    "fetch it again, or write the depth itself (8 bits are a coloured or coarsened copy): "
+    "cv2.imwrite(file, np.rint(metres * 1000).astype(np.uint16))"
+)
 
 
 def read_depth(file: str | Path, scale: float = MILLIMETRES) -> np.ndarray:
@@ -25,20 +29,25 @@ def read_depth(file: str | Path, scale: float = MILLIMETRES) -> np.ndarray:
     Raises:
         BadInputError: If it is missing, no picture, or of another kind.
     """
+    stored, problem = stored_depth(file)
+    if stored is None:
+        raise BadInputError(f"depth map {file} {problem}; {WRITTEN_SO}")
+    return stored.astype(np.float32) / np.float32(scale)
+
+
+def stored_depth(file: str | Path) -> tuple[np.ndarray | None, str]:
+    """Return what a depth map stores, ``(H, W)`` uint16, or None and what is wrong with it."""
     try:
         encoded = np.frombuffer(get(str(file)), np.uint8)
     except OSError as error:
-        raise BadInputError(f"depth map {file} cannot be read ({error}); fetch or write it again") from error
+        return None, f"cannot be read ({error})"
     stored = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     if stored is None:
-        raise BadInputError(f"depth map {file} is torn or no picture; fetch or write it again")
+        return None, "is torn or no picture"
     if stored.dtype != np.uint16 or stored.ndim != 2:
-        kind = f"{8 * stored.dtype.itemsize} bits and {1 if stored.ndim == 2 else stored.shape[2]} channels"
-        raise BadInputError(
-            f"depth map {file} has {kind}, expected 16 bits and one channel; a picture of 8 bits is a coloured or "
-            f"coarsened copy: write the depth itself, cv2.imwrite(file, np.rint(metres * 1000).astype(np.uint16))"
-        )
-    return stored.astype(np.float32) / np.float32(scale)
+        channels = 1 if stored.ndim == 2 else stored.shape[2]
+        return None, f"has {8 * stored.dtype.itemsize} bits and {channels} channels, expected 16 bits and one channel"
+    return stored, ""
 
 
 def write_depth(file: str | Path, depth: np.ndarray, scale: float = MILLIMETRES) -> None:
