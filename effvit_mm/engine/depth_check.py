@@ -18,6 +18,7 @@ from effvit_mm.engine.picture_check import READERS, Wording, check_pictures, pic
 from effvit_mm.errors import BadInputError
 
 NUM_EXAMPLES = 3
+FAR = 10.0  # metres, of a head or metric that names none
 Size = tuple[int, int]  # (H, W), pixels
 
 
@@ -42,11 +43,13 @@ def check_depth(cfg: Config, datasets: list[tuple[str, Any]], *, open_files: boo
     Args:
         cfg: The config of a run.
         datasets: Split and dict of each data set of :func:`reads_depth`.
-        open_files: Whether files are looked at; without it nothing is checked.
+        open_files: Whether files are looked at; without it only what is written of depth is checked.
 
     Raises:
         BadInputError: At the first thing that would stop the run.
     """
+    for split, _ in datasets:
+        _check_units(cfg, split)
     checked: dict[str, list[Size]] = {}
     for split, spec in datasets if open_files else ():
         dataset = _build(split, spec, cfg.get("default_scope") or "mmseg")
@@ -59,6 +62,31 @@ def check_depth(cfg: Config, datasets: list[tuple[str, Any]], *, open_files: boo
             checked[key] = _check_files(split, dataset, pairs)
         for wanted, why, remedy in _wanted_sizes(cfg, split, spec):
             _check_sizes(split, pairs, checked[key], wanted, why, remedy)
+
+
+def _check_units(cfg: Config, split: str) -> None:
+    """Check that the 16-bit files a run writes can hold its depth: it would be cut off in silence."""
+    from effvit_mm.depth.files import MILLIMETRES, refuse_clipping
+
+    visualizer, head = cfg.get("visualizer") or {}, cfg.get("model", {}).get("decode_head") or {}
+    if _name_of(visualizer) == "DepthVisualizer" and isinstance(head, dict):
+        scale = visualizer.get("png_scale", MILLIMETRES)
+        refuse_clipping(head.get("max_depth", FAR), scale, "visualizer.png_scale")
+    for evaluator in _evaluators(cfg, split):
+        if _name_of(evaluator) == "MonoDepthMetric" and evaluator.get("output_dir"):
+            scale = evaluator.get("png_scale", MILLIMETRES)
+            refuse_clipping(evaluator.get("max_depth", FAR), scale, f"{split}_evaluator.png_scale")
+
+
+def _name_of(spec: Any) -> str:
+    kind = spec.get("type") if isinstance(spec, dict) else None
+    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]
+
+
+def _evaluators(cfg: Config, split: str) -> list[Any]:
+    evaluators = [] if split == "train" else cfg.get(f"{split}_evaluator") or []
+    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+    return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
 
 
 def _build(split: str, spec: Any, scope: str) -> Any:
@@ -134,13 +162,12 @@ def _wanted_sizes(cfg: Config, split: str, spec: Any) -> Iterator[tuple[Size, st
     """Give each size that all pictures must have, what asks for it, and how to be rid of that."""
     from effvit_mm.depth.metric import NYU_SIZE
 
-    evaluators = [] if split == "train" else cfg.get(f"{split}_evaluator") or []
-    for evaluator in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
-        if isinstance(evaluator, dict) and evaluator.get("eigen_crop"):
+    for evaluator in _evaluators(cfg, split):
+        if evaluator.get("eigen_crop"):
             why = f"for which alone eigen_crop=True of {split}_evaluator compares the part that published tables do"
             yield NYU_SIZE, why, "set eigen_crop=False in val_evaluator and test_evaluator"
     for step in spec.get("pipeline") or ():
-        kind = str(getattr(step["type"], "__name__", step["type"])).rpartition(".")[2]
+        kind = _name_of(step)
         if kind == "BorderCrop":
             place = f"{split}_dataloader.dataset.pipeline"
             remedy = f"take BorderCrop out of {place}, or give it rows, columns and size of this camera"

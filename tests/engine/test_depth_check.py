@@ -153,3 +153,15 @@ def test_whole_files_are_not_decoded(root, monkeypatch):
     monkeypatch.setattr(files, "stored_depth", None)
     monkeypatch.setattr(picture_check, "_decode", None)
     check_data(config(root), ("train", "val"))
+
+
+@pytest.mark.parametrize("place", ["visualizer", "val_evaluator"])
+def test_depth_that_the_files_of_a_run_cannot_hold_is_refused_with_what_to_set(root, place):
+    cfg = config(root)
+    cfg.model = dict(decode_head=dict(max_depth=80.0))
+    cfg.visualizer = dict(type="DepthVisualizer", png_scale=256.0)
+    cfg.val_evaluator.update(max_depth=80.0, output_dir="depth_maps", png_scale=256.0)
+    check_data(cfg, ("train", "val"))
+    del cfg[place]["png_scale"]
+    assert f"{place}.png_scale=1000 writes depth up to 65.535 m" in message(cfg)
+    assert f"set {place}.png_scale=256" in message(cfg)

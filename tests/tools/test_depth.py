@@ -77,7 +77,7 @@ def test_folders_of_ones_own_train_and_every_prediction_is_written(workplace, tr
     make_own(workplace)
     workplace.succeeds("python tools/train.py own_configs/own.py")
     assert workplace.metrics("own").keys() == {f"depth/{name}" for name in FIGURES}
-    assert len(list((workplace.folder / "work_dirs/own/depth").glob("images_scene_*.png"))) == 3
+    assert len(list((workplace.folder / "work_dirs/own/depth/own/images").glob("*.png"))) == 3
 
 
 @pytest.mark.parametrize(
