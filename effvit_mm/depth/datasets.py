@@ -23,7 +23,7 @@ SOURCE = (
 )
 
 
-class _DepthDataset(BaseDataset):
+class DepthDataset(BaseDataset):
     """What both data sets share: pairs of files, checked.
 
     An entry has ``img_path``, ``depth_map_path``, ``depth_scale`` and an empty list ``seg_fields``.
@@ -135,7 +135,7 @@ class _DepthDataset(BaseDataset):
 
 
 @DATASETS.register_module()
-class DepthListDataset(_DepthDataset):
+class DepthListDataset(DepthDataset):
     """Pairs named by a list, as BTS's lists of NYU Depth V2 are: ``picture depth focal`` in every line.
 
     A slash at the start of a path is taken off (those of BTS's training list have one), the focal length is not used,
@@ -186,7 +186,7 @@ class DepthListDataset(_DepthDataset):
 
 
 @DATASETS.register_module()
-class DepthFolderDataset(_DepthDataset):
+class DepthFolderDataset(DepthDataset):
     """A folder of pictures and a folder of depth maps with the same names: your own data, or mmseg's layout of NYU.
 
     Args:

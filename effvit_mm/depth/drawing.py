@@ -1,5 +1,6 @@
 """Depth as pictures: near is red, far is blue, not measured is black, and a bar says how many metres a color is."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import cv2
 import mmcv
 import numpy as np
+from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 
-from effvit_mm.depth.files import MILLIMETRES, write_depth
+from effvit_mm.depth.files import MILLIMETRES, refuse_clipping, write_depth
+from effvit_mm.errors import BadInputError
 from effvit_mm.registry import VISUALIZERS
 
 _BAR_WIDTH = 16  # pixels
@@ -65,7 +68,8 @@ class DepthVisualizer(Visualizer):
 
     Args:
         name: Of the visualizer.
-        png_scale: Units of the 16-bit files in a metre: 1000 for millimetres.
+        png_scale: Units of the 16-bit files in a metre: 1000 for millimetres, 256 where depth goes beyond 65.535 m.
+            Farther depth is cut off with a warning; the check before a run refuses it.
         **visualizer: What else MMEngine's ``Visualizer`` takes.
     """
 
@@ -111,7 +115,15 @@ class DepthVisualizer(Visualizer):
         mmcv.imwrite(drawing[..., ::-1], str(out_file))
         if "prediction" in maps:
             out = Path(out_file)
-            write_depth(out.with_name(f"{out.stem}_depth.png"), maps["prediction"], self.png_scale)
+            self._write_prediction(out.with_name(f"{out.stem}_depth.png"), maps["prediction"])
+
+    def _write_prediction(self, file: Path, depth: np.ndarray) -> None:
+        """Write a map of metres, and say where it is cut off."""
+        try:
+            refuse_clipping(float(np.nan_to_num(depth).max()), self.png_scale, "visualizer.png_scale")
+        except BadInputError as problem:
+            print_log(f"{file} is cut off: {problem}", "current", logging.WARNING)
+        write_depth(file, depth, self.png_scale)
 
 
 def _bar(height: int, far: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Depth on disk: 16-bit PNG of ``round(metres * scale)``, where 0 says that nothing was measured."""
 
+import os.path
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,10 @@ from effvit_mm.errors import BadInputError
 
 MILLIMETRES = 1000.0
 FARTHEST = 2**16 - 1
+WRITTEN_SO = (
+    "fetch it again, or write the depth itself (8 bits are a coloured or coarsened copy): "
+    "cv2.imwrite(file, np.rint(metres * 1000).astype(np.uint16))"
+)
 
 
 def read_depth(file: str | Path, scale: float = MILLIMETRES) -> np.ndarray:
@@ -25,20 +30,25 @@ def read_depth(file: str | Path, scale: float = MILLIMETRES) -> np.ndarray:
     Raises:
         BadInputError: If it is missing, no picture, or of another kind.
     """
+    stored, problem = stored_depth(file)
+    if stored is None:
+        raise BadInputError(f"depth map {file} {problem}; {WRITTEN_SO}")
+    return stored.astype(np.float32) / np.float32(scale)
+
+
+def stored_depth(file: str | Path) -> tuple[np.ndarray | None, str]:
+    """Return what a depth map stores, ``(H, W)`` uint16, or None and what is wrong with it."""
     try:
         encoded = np.frombuffer(get(str(file)), np.uint8)
     except OSError as error:
-        raise BadInputError(f"depth map {file} cannot be read ({error}); fetch or write it again") from error
+        return None, f"cannot be read ({error})"
     stored = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     if stored is None:
-        raise BadInputError(f"depth map {file} is torn or no picture; fetch or write it again")
+        return None, "is torn or no picture"
     if stored.dtype != np.uint16 or stored.ndim != 2:
-        kind = f"{8 * stored.dtype.itemsize} bits and {1 if stored.ndim == 2 else stored.shape[2]} channels"
-        raise BadInputError(
-            f"depth map {file} has {kind}, expected 16 bits and one channel; a picture of 8 bits is a coloured or "
-            f"coarsened copy: write the depth itself, cv2.imwrite(file, np.rint(metres * 1000).astype(np.uint16))"
-        )
-    return stored.astype(np.float32) / np.float32(scale)
+        channels = 1 if stored.ndim == 2 else stored.shape[2]
+        return None, f"has {8 * stored.dtype.itemsize} bits and {channels} channels, expected 16 bits and one channel"
+    return stored, ""
 
 
 def write_depth(file: str | Path, depth: np.ndarray, scale: float = MILLIMETRES) -> None:
@@ -55,10 +65,35 @@ def write_depth(file: str | Path, depth: np.ndarray, scale: float = MILLIMETRES)
     file.write_bytes(cv2.imencode(".png", stored)[1].tobytes())
 
 
-def unique_name(picture: str | Path) -> str:
-    """Name a picture by its folder and its own name: ``bathroom_rgb_00045`` of ``bathroom/rgb_00045.jpg``.
+def refuse_clipping(max_depth: float, scale: float, setting: str = "png_scale") -> None:
+    """Refuse a unit in which 16 bits do not reach as far as depth does.
 
-    In BTS's layout of NYU the file's name alone is not unique.
+    Args:
+        max_depth: Farthest depth, metres.
+        scale: Units of the files in a metre.
+        setting: What sets it, for the message.
+
+    Raises:
+        BadInputError: If depth would be cut off.
     """
-    picture = Path(picture)
-    return f"{picture.parent.name}_{picture.stem}" if picture.parent.name else picture.stem
+    if max_depth * scale > FARTHEST:
+        fits = next((unit for unit in (MILLIMETRES, 256.0) if max_depth * unit <= FARTHEST), FARTHEST // max_depth)
+        raise BadInputError(
+            f"{setting}={scale:g} writes depth up to {FARTHEST / scale:g} m into 16 bits, but max_depth={max_depth:g} "
+            f"m; set {setting}={fits:g}, that many units in a metre"
+        )
+
+
+def path_like(picture: str | Path, suffix: str = ".png") -> Path:
+    """Name what is made of a picture after its whole path, so that no two pictures share a name.
+
+    Args:
+        picture: Its path.
+        suffix: What takes the place of the picture's suffix.
+
+    Returns:
+        The path from the working folder where the picture lies below it, else from the root of the file system.
+    """
+    path = Path(os.path.abspath(picture))
+    path = path.relative_to(Path.cwd() if path.is_relative_to(Path.cwd()) else path.anchor)
+    return path.with_suffix(suffix)

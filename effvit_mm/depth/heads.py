@@ -133,7 +133,7 @@ class PyramidDepthHead(DepthHead):
 
     Cost:
         At each level ``18 C^2`` multiply-adds a place, at the finest ``4.5 C^2 + 576 C`` more, and the projections:
-        10.6 G at 480x640 with four levels, C = 128 and ``'sigmoid'``.
+        10.7 G at 480x640 with four levels, C = 128 and ``'sigmoid'``.
 
     Raises:
         ValueError: As :class:`DepthHead`.

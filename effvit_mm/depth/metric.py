@@ -9,7 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
-from effvit_mm.depth.files import MILLIMETRES, unique_name, write_depth
+from effvit_mm.depth.files import MILLIMETRES, path_like, refuse_clipping, write_depth
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import METRICS
 
@@ -67,13 +67,16 @@ class MonoDepthMetric(BaseMetric):
         max_depth: Metres.
         eigen_crop: Compare within rows 45 to 470 and columns 41 to 600 only, as every table of NYU Depth V2 does. It
             has a meaning for pictures of 480x640 alone.
-        output_dir: Folder for every prediction as 16-bit PNG, by default none is written.
-        png_scale: Units of these files in a metre: 1000 for millimetres.
+        output_dir: Folder for every prediction as 16-bit PNG, by default none is written. Below it the path of the
+            picture is repeated, from the working folder or, where the picture lies elsewhere, from the root:
+            ``data/nyu/.../rgb_00045.png`` of ``data/nyu/.../rgb_00045.jpg``.
+        png_scale: Units of these files in a metre: 1000 for millimetres, 256 where depth goes beyond 65.535 m.
         collect_device: As MMEngine's metrics.
         prefix: Put before the names, ``'depth'`` by default.
 
     Raises:
-        BadInputError: If ``eigen_crop`` meets a picture of another size, or no picture has a pixel to compare.
+        BadInputError: If ``eigen_crop`` meets a picture of another size, no picture has a pixel to compare, or files
+            cannot hold ``max_depth``.
 
     Differs from mmseg's ``DepthMetric``:
         That one keeps every pixel until the end, does not clamp, crops pictures of any size, and its ``silog`` is
@@ -98,19 +101,21 @@ class MonoDepthMetric(BaseMetric):
             raise ValueError(
                 f"min_depth={min_depth} and max_depth={max_depth} are not allowed; pass metres, 0 < min < max"
             )
+        if output_dir is not None:
+            refuse_clipping(max_depth, png_scale)
         self.min_depth = min_depth
         self.max_depth = max_depth
         self.eigen_crop = eigen_crop
         self.output_dir = output_dir
         self.png_scale = png_scale
+        self._written: dict[Path, str] = {}  # file and its picture
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Measure the pictures of a batch."""
         for sample in data_samples:
             predicted = sample["pred_depth_map"]["data"].squeeze(0)
             if self.output_dir is not None:
-                file = Path(self.output_dir, f"{unique_name(sample['img_path'])}.png")
-                write_depth(file, self._clamped(predicted).cpu().numpy(), self.png_scale)
+                write_depth(self._file_of(sample["img_path"]), self._clamped(predicted).cpu().numpy(), self.png_scale)
             truth = sample["gt_depth_map"]["data"].squeeze(0).to(predicted.device)
             self.results.append(self._measure(predicted, truth, sample.get("img_path", "")))
 
@@ -126,6 +131,14 @@ class MonoDepthMetric(BaseMetric):
             left_out = len(results) - len(measured)
             print_log(f"{left_out} of {len(results)} pictures have no depth to compare and are left out", "current")
         return {name: sum(figures[name] for figures in measured) / len(measured) for name in measured[0]}
+
+    def _file_of(self, picture: str) -> Path:
+        """Return where the prediction of a picture is written."""
+        file = Path(self.output_dir or "", path_like(picture))
+        # room.jpg and room.jpeg would write the same file.
+        if self._written.setdefault(file, picture) != picture:
+            file = file.with_name(f"{Path(picture).name}.png")
+        return file
 
     def _measure(self, predicted: Tensor, truth: Tensor, picture: str) -> dict[str, float] | None:
         if predicted.shape != truth.shape:

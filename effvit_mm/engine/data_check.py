@@ -9,6 +9,7 @@ from mmengine.config import Config
 from effvit_mm.engine.classification_check import check_classification, reads_classes
 from effvit_mm.engine.coco_check import check_crowds, check_masks, is_trained_on, read_coco
 from effvit_mm.engine.dataset_spec import check_presence
+from effvit_mm.engine.depth_check import check_depth, reads_depth
 from effvit_mm.engine.picture_check import check_pictures
 from effvit_mm.engine.segmentation_check import check_segmentation, pairs_masks
 from effvit_mm.errors import BadInputError, some_of
@@ -27,19 +28,21 @@ def check_data(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = Tr
     """Check the data sets of a run: files that are missing or cut off, annotations of another kind, class names.
 
     Understands COCO annotations (``CocoDataset`` and all that read its files), index masks (mmsegmentation's data sets,
-    see :mod:`effvit_mm.engine.segmentation_check`) and class folders (mmpretrain's, see
-    :mod:`effvit_mm.engine.classification_check`); other data sets are left to themselves.
+    see :mod:`effvit_mm.engine.segmentation_check`), depth maps (see :mod:`effvit_mm.engine.depth_check`) and class
+    folders (mmpretrain's, see :mod:`effvit_mm.engine.classification_check`); other data sets are left to themselves.
 
     Args:
         cfg: The config of a run.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
-        open_pictures: Whether pictures and masks are opened; without it annotations, folders and classes are checked.
+        open_pictures: Whether pictures, masks and depth maps are opened; without it annotations, folders and classes
+            are checked.
 
     Raises:
         BadInputError: At the first thing that would make the run fail or learn nothing.
     """
     datasets = []
     masked = []
+    measured = []
     classified = []
     for split in splits:
         name = f"{split}_dataloader.dataset"
@@ -48,6 +51,7 @@ def check_data(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = Tr
         leaves = list(leaves_of(root, name))
         datasets += [(split, leaf) for leaf in leaves if reads_coco(leaf, name, scope)]
         masked += [(split, leaf) for leaf in leaves if pairs_masks(leaf, scope)]
+        measured += [(split, leaf) for leaf in leaves if reads_depth(leaf, scope)]
         classified += [(split, leaf) for leaf in leaves if reads_classes(leaf, scope)]
     _check_presence(cfg, datasets)
     checked = set()
@@ -60,6 +64,7 @@ def check_data(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = Tr
                 check_pictures(pictures_of(dataset), content["images"], key[0])
             checked.add(key)
     check_segmentation(cfg, masked, TOY_HINT, open_masks=open_pictures)
+    check_depth(cfg, measured, open_files=open_pictures)
     check_classification(cfg, classified, TOY_HINT)
 
 

@@ -1,8 +1,9 @@
 """Any config in another setting: on toy scenes, or on a few pictures of its own data learnt by heart."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -19,7 +20,8 @@ def apply_overlay(cfg: Config, config_file: Path, overlays: Path) -> None:
     """Merge the overlay of a config's method into ``cfg``.
 
     The overlay is ``<overlays>/<method>.py``, where the method is the first word of the config's file name:
-    ``maskrcnn`` of ``maskrcnn_anchorformer.py``.
+    ``maskrcnn`` of ``maskrcnn_anchorformer.py``. What it says of a part of the model whose ``type`` it names is meant
+    for that type: a part of another one stays as it is.
 
     Args:
         cfg: The config, changed in place.
@@ -39,7 +41,20 @@ def apply_overlay(cfg: Config, config_file: Path, overlays: Path) -> None:
             f"--{overlays.name} has no overlay for {config_file.name}: it looked for {overlay}.\n"
             f"Overlays exist for: {', '.join(known)}. A config's file name begins with its method: maskrcnn_mine.py."
         )
-    cfg.merge_from_dict(Config.fromfile(overlay)._cfg_dict.to_dict())
+    changes = Config.fromfile(overlay)._cfg_dict.to_dict()
+    cfg.merge_from_dict({**changes, "model": _meant_for(cfg.model, changes.get("model", {}))})
+
+
+def _meant_for(part: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes of a model, or of a part of it, without those of parts that are of another type."""
+    kept = {}
+    for name, change in changes.items():
+        inner = part.get(name)
+        if not isinstance(change, Mapping) or not isinstance(inner, Mapping) or "_delete_" in change:
+            kept[name] = change
+        elif change.get("type", inner.get("type")) == inner.get("type"):
+            kept[name] = _meant_for(inner, change)
+    return kept
 
 
 def make_toy_scenes(cfg: Config, before_rendering: Callable[[], None] | None = None) -> None:

@@ -1,14 +1,17 @@
 """The worked example of docs/depth.md, on files of the layout it shows."""
 
+import argparse
 import re
 
 import cv2
 import numpy as np
 import pytest
 from cases import ROOT
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.config import DictAction
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from effvit_mm.depth import write_depth
+from effvit_mm.engine.config_check import check_config
 from effvit_mm.engine.model_check import check_model
 from effvit_mm.engine.run import load_config
 
@@ -47,3 +50,28 @@ def test_the_example_reads_its_data_in_metres(example, split, picture, depth):
     truth = sample["data_samples"].gt_depth_map.data
     assert truth.shape == (1, *depth)
     assert set(truth.unique().tolist()) <= {0.0, 13.5}
+
+
+def commands():
+    """The commands of the page that run a config, and their options."""
+    text = "".join(re.findall(r"```bash\n(.*?)```", DOC, flags=re.S)).replace("\\\n", "")
+    return re.findall(r"python tools/(?:train|test).py (configs/\S+)(.*)", text)
+
+
+def test_the_page_has_a_command_for_sliding_and_one_for_the_linear_head():
+    assert any("mode=slide" in rest and "crop_size=" in rest for _, rest in commands())
+    assert any("linear" in leaf for leaf, _ in commands())
+
+
+@pytest.mark.parametrize(("leaf", "rest"), commands())
+def test_the_options_of_a_command_fit_its_config(leaf, rest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction)
+    options = parser.parse_known_args(rest.split())[0].cfg_options
+    overlays = ROOT / "configs/_base_/toy" if "--toy" in rest else None
+    cfg = load_config(ROOT / leaf, overlays=overlays, options=options, splits=())
+    check_config(cfg, ("train", "val", "test"))
+    check_model(cfg)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        MODELS.build(cfg.model)

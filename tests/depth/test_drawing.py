@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 
-from effvit_mm.depth import DepthVisualizer, color_depth, draw_depth, read_depth
+from effvit_mm.depth import DepthVisualizer, color_depth, draw_depth, drawing, read_depth
 
 
 def test_what_was_not_measured_is_black_and_nothing_else_is():
@@ -50,3 +50,18 @@ def test_the_visualizer_writes_a_drawing_and_the_prediction_in_16_bits(tmp_path,
     )
     assert cv2.imread(str(tmp_path / "a.png")).shape[1] > 2 * 80
     assert (read_depth(tmp_path / "a_depth.png", scale) == 2.25).all()
+
+
+@pytest.mark.parametrize(("scale", "is_cut"), [(1000.0, True), (256.0, False)])
+def test_depth_that_its_file_cannot_hold_is_cut_off_with_a_warning(tmp_path, monkeypatch, scale, is_cut):
+    from mmseg.structures import SegDataSample
+
+    said = []
+    monkeypatch.setattr(drawing, "print_log", lambda message, *_: said.append(message))
+    sample = SegDataSample(pred_depth_map=PixelData(data=torch.full((1, 6, 8), 79.0)))
+    DepthVisualizer(png_scale=scale).add_datasample(
+        "a", np.zeros((60, 80, 3), np.uint8), sample, out_file=str(tmp_path / "a.png")
+    )
+    assert len(said) == is_cut
+    assert not is_cut or ("a_depth.png is cut off" in said[0] and "set visualizer.png_scale=256" in said[0])
+    assert (read_depth(tmp_path / "a_depth.png", scale) == 79).all() != is_cut

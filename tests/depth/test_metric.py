@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from effvit_mm.depth import MonoDepthMetric, depth_errors
+from effvit_mm.depth import MonoDepthMetric, depth_errors, read_depth
 from effvit_mm.errors import BadInputError
 
 
@@ -114,14 +114,41 @@ def test_a_prediction_of_another_size_is_refused():
         figures(MonoDepthMetric(), sample(np.ones((2, 2)), np.ones((1, 1))))
 
 
-def test_predictions_are_written_in_millimetres_under_names_that_differ(tmp_path):
-    metric = MonoDepthMetric(output_dir=str(tmp_path))
-    pictures = [sample([[1.2346]], [[1.0]], f"{room}/rgb_00045.jpg") for room in ("bathroom", "office")]
-    figures(metric, *pictures)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["bathroom_rgb_00045.png", "office_rgb_00045.png"]
-    stored = cv2.imread(str(tmp_path / "office_rgb_00045.png"), cv2.IMREAD_UNCHANGED)
-    assert stored.dtype == np.uint16
-    assert stored.item() == 1235
+def written(folder):
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.png"))
+
+
+def test_predictions_are_written_in_millimetres_below_the_path_of_their_picture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    metric = MonoDepthMetric(output_dir="out")
+    pictures = [f"data/{site}/cam0/0001.jpg" for site in ("site_a", "site_b")]
+    pictures += [str(tmp_path / "data/site_c/0001.jpg"), "/elsewhere/site_a/cam0/0001.jpg", "../beside/0001.jpg"]
+    figures(metric, *(sample([[number + 0.2346]], [[1.0]], picture) for number, picture in enumerate(pictures)))
+    names = ["data/site_a/cam0/0001", "data/site_b/cam0/0001", "data/site_c/0001", "elsewhere/site_a/cam0/0001"]
+    names.append(f"{tmp_path.parent}/beside/0001"[1:])
+    assert written(tmp_path / "out") == sorted(f"{name}.png" for name in names)
+    for number, name in enumerate(names):
+        stored = cv2.imread(str(tmp_path / "out" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert stored.dtype == np.uint16
+        assert stored.item() == 1000 * number + 235
+
+
+def test_pictures_that_differ_in_their_suffix_alone_keep_a_file_each_in_every_evaluation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    metric = MonoDepthMetric(output_dir="out")
+    for _ in range(2):
+        figures(metric, *(sample([[1.5]], [[1.0]], f"room/1.{suffix}") for suffix in ("jpg", "jpeg")))
+    assert written(tmp_path / "out") == ["room/1.jpeg.png", "room/1.png"]
+
+
+@pytest.mark.parametrize(("max_depth", "fits"), [(80.0, 256), (300.0, 218)])
+def test_a_unit_in_which_16_bits_do_not_reach_far_enough_is_refused_with_one_that_does(tmp_path, max_depth, fits):
+    options = dict(max_depth=max_depth, output_dir=str(tmp_path))
+    with pytest.raises(BadInputError, match=rf"png_scale=1000 .* 65.535 m .*max_depth={max_depth:g} m; .*={fits},"):
+        MonoDepthMetric(**options)
+    figures(MonoDepthMetric(**options, png_scale=fits), sample([[max_depth]], [[3.0]], "far/1.jpg"))
+    assert read_depth(next(tmp_path.rglob("1.png")), fits).item() == pytest.approx(max_depth)
+    MonoDepthMetric(max_depth=max_depth)
 
 
 def test_bounds_that_cannot_be_are_refused():

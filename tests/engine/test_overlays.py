@@ -70,6 +70,15 @@ def test_a_method_without_an_overlay_is_told_which_have_one(tmp_path, setting):
         load_config(file, overlays=BASES / setting)
 
 
+@pytest.mark.parametrize(("leaf", "channels"), [("depth_pyramid", 64), ("depth_pyramid_linear", None)])
+def test_a_head_of_another_type_than_the_overlay_names_stays_as_it_is(leaf, channels):
+    file = ROOT / f"configs/nyu/{leaf}.py"
+    toy = load_config(file, overlays=BASES / "toy", splits=())
+    head = load_config(file, splits=()).model.decode_head
+    assert toy.model.decode_head == (dict(head, channels=channels) if channels else head)
+    assert toy.train_dataloader.batch_size == 4
+
+
 def test_impossible_toy_scenes_are_refused_by_the_name_of_the_argument():
     with pytest.raises(BadInputError, match="toy_scenes: num_train=0"):
         load_config(MASKRCNN, overlays=BASES / "toy", options={"toy_scenes.num_train": 0})

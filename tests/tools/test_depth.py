@@ -77,7 +77,7 @@ def test_folders_of_ones_own_train_and_every_prediction_is_written(workplace, tr
     make_own(workplace)
     workplace.succeeds("python tools/train.py own_configs/own.py")
     assert workplace.metrics("own").keys() == {f"depth/{name}" for name in FIGURES}
-    assert len(list((workplace.folder / "work_dirs/own/depth").glob("images_scene_*.png"))) == 3
+    assert len(list((workplace.folder / "work_dirs/own/depth/own/images").glob("*.png"))) == 3
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,9 @@ def test_folders_of_ones_own_train_and_every_prediction_is_written(workplace, tr
 )
 def test_what_would_mislead_is_answered_in_a_few_lines(workplace, trained, own, messages):
     make_own(workplace, **own)
-    refused(workplace.run("python tools/train.py own_configs/own.py"), messages)
+    done = workplace.run("python tools/train.py own_configs/own.py")
+    refused(done, messages)
+    assert "Epoch(train)" not in done.stdout
 
 
 def test_missing_data_is_answered_with_where_it_was_looked_for(workplace):

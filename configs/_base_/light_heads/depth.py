@@ -1,2 +1,2 @@
-# A depth decoder that trains on two CPU cores; the architecture stays.
-model = dict(decode_head=dict(channels=64))
+# A depth decoder that trains on two CPU cores; the architecture stays, and so does a head of another type.
+model = dict(decode_head=dict(type="PyramidDepthHead", channels=64))
