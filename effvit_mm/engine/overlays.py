@@ -21,7 +21,7 @@ def apply_overlay(cfg: Config, config_file: Path, overlays: Path) -> None:
 
     The overlay is ``<overlays>/<method>.py``, where the method is the first word of the config's file name:
     ``maskrcnn`` of ``maskrcnn_anchorformer.py``. What it says of a part of the model whose ``type`` it names is meant
-    for that type: a part of another one stays as it is.
+    for that type: a part of another one stays as it is. What it says of a neck goes to the last of several.
 
     Args:
         cfg: The config, changed in place.
@@ -50,7 +50,10 @@ def _meant_for(part: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     kept = {}
     for name, change in changes.items():
         inner = part.get(name)
-        if not isinstance(change, Mapping) or not isinstance(inner, Mapping) or "_delete_" in change:
+        if isinstance(inner, list | tuple) and isinstance(change, Mapping):
+            # Necks one behind the other: the heads read the last.
+            kept[name] = [*inner[:-1], {**inner[-1], **change}]
+        elif not isinstance(change, Mapping) or not isinstance(inner, Mapping) or "_delete_" in change:
             kept[name] = change
         elif change.get("type", inner.get("type")) == inner.get("type"):
             kept[name] = _meant_for(inner, change)

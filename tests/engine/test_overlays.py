@@ -136,3 +136,22 @@ def test_what_stops_a_rendering_before_it_begins_leaves_the_folder(tmp_path):
     with pytest.raises(BadInputError, match="model"):
         ensure_toy_scenes(tmp_path / "toy", num_train=1, **few, before_rendering=stop)
     assert len(list((tmp_path / "toy/coco/train2017").iterdir())) == 2
+
+
+def test_of_necks_one_behind_the_other_the_last_is_narrowed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    channels = [32, 64, 160, 256]
+    fpn = dict(type="FPN", in_channels=channels, out_channels=256, num_outs=5)
+    necks = [dict(type="ContextBridge", in_channels=channels), fpn]
+    file = tmp_path / "maskrcnn_mine.py"
+    leaf = ROOT / "configs/survey/maskrcnn.py"
+    file.write_text(
+        f"_base_ = [{str(leaf)!r}]\nmodel = dict(neck={necks!r})\n"
+        "custom_imports = dict(imports=['effvit_mm', 'effvit_mm.engine', 'effvit_mm.necks'])\n"
+    )
+    small = {"toy_scenes.num_train": 5, "toy_scenes.num_val": 4}
+    cfg = load_config(file, overlays=BASES / "toy", options=small)
+    bridge, fpn = cfg.model.neck
+    assert bridge == necks[0]
+    assert fpn == {**necks[1], "out_channels": cfg.model.rpn_head.in_channels}
+    assert fpn["out_channels"] < 256
