@@ -15,6 +15,7 @@ import torch
 
 from effvit_mm.analysis import Ledger, count
 from effvit_mm.backbones import Pyramid, create_backbone
+from effvit_mm.errors import BadInputError
 
 REFERENCE = "spatial_reduction"
 MATCHED_AT, TOLERANCE = (512, 512), 0.05
@@ -38,14 +39,32 @@ IN_STAGES: dict[str, tuple[Any, ...]] = {
 
 
 def mixers_of(name: str) -> Any:
-    """Return what a pyramid takes for a mixer: a registered name, or a dict of ``type`` and options as JSON."""
+    """Return what a pyramid takes for a mixer.
+
+    Args:
+        name: A registered name; a dict of ``type`` and options as JSON; or names for each of the four stages as in
+            ``window|focal|anchor|self``, two that take turns as in ``window+channel_group``. Behind ``@``, what
+            multiplies the reference's multiply-adds: ``focal@0.8``.
+    """
+    name = name.partition("@")[0]
     if name.startswith("{"):
         return json.loads(name)
+    if "|" in name:
+        return tuple(_in_stage(some, stage) for stage, some in enumerate(name.split("|")))
     return IN_STAGES.get(name, name)
 
 
+def _in_stage(name: str, stage: int) -> Any:
+    """Return what one stage of a hybrid takes: what the stage has where all stages have that mixer."""
+    if "+" in name:
+        return tuple(name.split("+"))
+    return IN_STAGES[name][stage] if name in IN_STAGES else name
+
+
 def layer_of(name: str) -> Any:
-    """Return the mixer of a single layer: the first stage's, of two that take turns the second."""
+    """Return the mixer of a single layer: the first stage's, of two that take turns the second; a hybrid has none."""
+    if "|" in name:
+        raise BadInputError(f"{name} has layers of several kinds; leave out the part layer")
     mixers = mixers_of(name)
     first = mixers[0] if isinstance(mixers, tuple) else mixers
     return first[-1] if isinstance(first, tuple) else first
@@ -111,9 +130,13 @@ def reference_macs() -> int:
 
 
 def matched_widths(name: str) -> Widths | None:
-    """Return the widths at which a mixer's pyramid costs what the reference does; None where it cannot within 5 %."""
+    """Return the widths at which a mixer's pyramid costs what it should; None where none comes within 5 %.
+
+    That is what the reference costs, or what :func:`mixers_of` says behind the name.
+    """
     if name == REFERENCE:
         return WIDTHS
-    found = nearest(lambda widths: ledger_of(name, widths).macs, reference_macs(), candidates())
-    within = abs(ledger_of(name, found).macs / reference_macs() - 1) <= TOLERANCE
+    target = round(reference_macs() * float(name.partition("@")[2] or 1))
+    found = nearest(lambda widths: ledger_of(name, widths).macs, target, candidates())
+    within = abs(ledger_of(name, found).macs / target - 1) <= TOLERANCE
     return found if within else None

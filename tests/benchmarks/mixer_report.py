@@ -15,10 +15,12 @@ from effvit_mm.backbones.taxonomy import CATEGORIES, MIXERS
 Row = dict[str, Any]
 Cells = tuple[str, Callable[[str], str]]
 
+OTHER = "tab:purple"
 AT = "1x512x512"
 LEARNED = {"toy": "toy scenes, mIoU, %", "cifar": "CIFAR-10, accuracy, %"}
 TICKS = (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30)
-COLORS = dict(zip(CATEGORIES, ("tab:gray", "tab:blue", "tab:orange", "tab:green", "tab:red"), strict=True))
+USED = [category for category in CATEGORIES if any(row.categories[0] == category for row in MIXERS.values())]
+COLORS = dict(zip(USED, ("tab:gray", "tab:blue", "tab:orange", "tab:green", "tab:red"), strict=True))
 
 
 class Found:
@@ -67,7 +69,10 @@ def counted(found: Found) -> list[Cells]:
 def measured(found: Found) -> list[Cells]:
     """The other columns, those for which there is anything."""
     some: list[Cells] = [
-        (f"time / reference, {on}", lambda name, on=on: _figure(found.one("latency", name, on), "ratio", 2))
+        (
+            f"time, {on}, {_one(found, on)}",
+            lambda name, on=on: _figure(found.one("latency", name, on), "ratio", 2),
+        )
         for on in found.conditions("latency")
     ]
     some += [
@@ -80,6 +85,12 @@ def measured(found: Found) -> list[Cells]:
     ]
     some += [(heading, lambda name, part=part: _mean(found.scores(part, name))) for part, heading in LEARNED.items()]
     return [(heading, cell) for heading, cell in some if any(cell(name) for name in found.mixers())]
+
+
+def _one(found: Found, on: str) -> str:
+    """Say what 1 stands for in a column of latencies."""
+    seconds = [row["reference_ms"] / 1e3 for row in found.of("latency") if row["on"] == on and "reference_ms" in row]
+    return f"over {statistics.median(seconds):.2g} s" if seconds else "over the reference's"
 
 
 def tables_of(found: Found) -> list[Table]:
@@ -135,7 +146,7 @@ def scatter(found: Found, path: Path) -> str:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.grid(alpha=0.25)
-    for category, color in COLORS.items():
+    for category, color in {**COLORS, "hybrid or variant": OTHER}.items():
         axes.plot([], [], "o", color=color, label=category)
     axes.plot([], [], "o", color="black", mfc="white", label="not matched: other multiply-adds")
     figure.suptitle("at equal multiply-adds; bars: seeds; the line joins those that none beats", fontsize=10)
@@ -158,7 +169,7 @@ def _points(found: Found, part: str) -> list[Row]:
 
 def _draw_point(axes: Any, point: Row, label_above: int, *, filled: bool) -> None:
     row = MIXERS.get(point["mixer"])
-    color, score = COLORS[row.category] if row else "tab:purple", point["metrics"]["score"]
+    color, score = COLORS[row.categories[0]] if row else OTHER, point["metrics"]["score"]
     axes.plot([point["ratio"]] * 2, [min(point["scores"]), max(point["scores"])], color=color, alpha=0.5, lw=1.5)
     axes.plot(point["ratio"], score, "o", color=color, mfc=color if filled else "white", ms=7)
     place = {"xytext": (6, label_above), "textcoords": "offset points"}

@@ -4,6 +4,7 @@
     OMP_NUM_THREADS=2 python tests/benchmarks/mixers.py
     python tests/benchmarks/mixers.py --device cuda --dtype bfloat16
     OMP_NUM_THREADS=1 python tests/benchmarks/mixers.py --parts toy cifar --cifar cifar10.zip
+    python tests/benchmarks/mixers.py --parts latency toy --mixers 'window|window|anchor|self' focal@0.8  # a hybrid
 
 Every figure is a row of OUT/rows.jsonl, written as it is found; a call skips what has a row, so it can be stopped and
 repeated, and parts may come from several calls. The tables, OUT/mixers.md and OUT/mixers.png are those of all rows of
@@ -213,7 +214,7 @@ def run(rows: Rows, args: argparse.Namespace) -> None:
 def main() -> None:
     """Run what is missing, and show all there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mixers", nargs="+", default=list_mixers(), help="names, or dicts as JSON (default: all)")
+    parser.add_argument("--mixers", nargs="+", default=list_mixers(), help="as matched_widths.mixers_of takes them")
     parts = ("latency", "memory", "layer", *LEARNED)
     parser.add_argument("--parts", nargs="*", default=parts[:3], choices=parts, help="beside the cost")
     parser.add_argument("--pictures", nargs="+", default=PICTURES, help="batch x height x width")

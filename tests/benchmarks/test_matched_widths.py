@@ -6,15 +6,21 @@ import pytest
 from benchmarks.matched_widths import (
     IN_STAGES,
     REFERENCE,
+    TOLERANCE,
     WIDTHS,
     candidates,
     heads_of,
     layer_of,
+    ledger_of,
+    matched_widths,
+    mixers_of,
     nearest,
     options_of,
+    reference_macs,
 )
 
 from effvit_mm.backbones import create_backbone, list_mixers
+from effvit_mm.errors import BadInputError
 
 
 def cost(widths):
@@ -85,3 +91,24 @@ def test_what_differs_between_stages_belongs_to_registered_mixers():
 )
 def test_a_single_layer_is_the_mixer_that_gives_the_row_its_name(name, layer):
     assert layer_of(name) == layer
+
+
+def test_a_hybrid_has_in_each_stage_what_its_mixers_have_there():
+    hybrid = mixers_of("spatial_reduction|window+channel_group|anchor|spatial_reduction@0.8")
+    assert hybrid == (
+        {"type": "spatial_reduction", "reduction_ratio": 8},
+        ("window", "channel_group"),
+        "anchor",
+        {"type": "spatial_reduction", "reduction_ratio": 1},
+    )
+    assert create_backbone("pyramid_t", **options_of("pooling|focal|anchor|self", WIDTHS)).channels == WIDTHS
+
+
+def test_a_hybrid_is_no_single_layer():
+    with pytest.raises(BadInputError, match="leave out the part layer"):
+        layer_of("window|window|anchor|self")
+
+
+def test_a_factor_behind_the_name_brings_the_widths_to_a_part_of_the_reference():
+    narrow = matched_widths("pooling@0.6")
+    assert abs(ledger_of("pooling", narrow).macs / reference_macs() / 0.6 - 1) <= TOLERANCE
