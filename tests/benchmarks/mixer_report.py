@@ -150,7 +150,7 @@ def scatter(found: Found, path: Path) -> str:
         axes.plot([], [], "o", color=color, label=category)
     axes.plot([], [], "o", color="black", mfc="white", label="not matched: other multiply-adds")
     figure.suptitle("at equal multiply-adds; bars: seeds; the line joins those that none beats", fontsize=10)
-    figure.legend(loc="outside lower center", ncols=6, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4 * len(panels), fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     return f"plot: {path}"
