@@ -17,6 +17,8 @@ _base_ = [
     "../_base_/segmentation_runtime.py",
 ]
 
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="weights/reduced_deit_s_backbone.pth")).
+# It is what tools/convert.py makes of DeiT's released weights.
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     backbone=dict(type="ReducedDeiT", variant="s", reducers=dict(type="predicted", keep=0.7)),

@@ -15,6 +15,8 @@ _base_ = [
     "../_base_/segmentation_runtime.py",
 ]
 
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_anchorformer/epoch_300.pth")).
+# Fresh: norms 0, 1, 2.
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     backbone=dict(type="AnchorFormer", variant="s"),

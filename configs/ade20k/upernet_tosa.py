@@ -17,6 +17,8 @@ _base_ = [
     "../_base_/segmentation_runtime.py",
 ]
 
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_tosa/epoch_300.pth")).
+# Fresh: norms 2, 5, 8; the pyramid. DeiT's released, by tools/convert.py: "weights/tosa_deit_s_backbone.pth".
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     backbone=dict(type="ToSADeiT", variant="s", keep=0.5, taps=(2, 5, 8, 11)),

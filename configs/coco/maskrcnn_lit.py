@@ -17,6 +17,8 @@ _base_ = [
 ]
 
 # As released for detection: no norm on the map of stride 4.
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_lit/epoch_300.pth")).
+# Fresh: norms 1, 2. LIT's released, by tools/convert.py: "weights/lit_s_backbone.pth".
 model = dict(
     backbone=dict(type="LIT", variant="s", output_norms=(1, 2, 3)),
     neck=dict(in_channels=[96, 192, 384, 768]),

@@ -16,6 +16,8 @@ _base_ = [
 ]
 
 # As released for detection: no norm on the map of stride 4.
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="weights/lit_b_backbone.pth")).
+# It is what tools/convert.py makes of LIT's released weights.
 model = dict(
     backbone=dict(type="LIT", variant="b", output_norms=(1, 2, 3)),
     neck=dict(in_channels=[128, 256, 512, 1024]),

@@ -16,6 +16,8 @@ _base_ = [
     "../_base_/runtime.py",
 ]
 
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_lit_ti/epoch_300.pth")).
+# Fresh: nothing; the class token is left out. LIT's released, by tools/convert.py: "weights/lit_ti_backbone.pth".
 model = dict(
     backbone=dict(type="LIT", variant="ti"),
     neck=dict(in_channels=[64, 128, 320, 512]),

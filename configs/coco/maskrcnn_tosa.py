@@ -17,6 +17,8 @@ _base_ = [
     "../_base_/runtime.py",
 ]
 
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_tosa/epoch_300.pth")).
+# Fresh: the pyramid. DeiT's released, by tools/convert.py: "weights/tosa_deit_s_backbone.pth".
 model = dict(
     backbone=dict(type="ToSADeiT", variant="s", keep=0.5),
     neck=dict(in_channels=[96, 192, 384, 384]),

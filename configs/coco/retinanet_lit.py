@@ -17,6 +17,8 @@ _base_ = [
 ]
 
 # RetinaNet starts at stride 8: the level of stride 4 is not emitted, so that no norm is left without a gradient.
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_lit/epoch_300.pth")).
+# Fresh: norms 1, 2. LIT's released, by tools/convert.py: "weights/lit_s_backbone.pth".
 model = dict(
     backbone=dict(type="LIT", variant="s", out_indices=(1, 2, 3)),
     neck=dict(in_channels=[192, 384, 768], start_level=0),

@@ -16,6 +16,8 @@ _base_ = [
 ]
 
 # RetinaNet starts at stride 8: the level of stride 4 is not emitted, so that no norm is left without a gradient.
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="weights/lit_b_backbone.pth")).
+# It is what tools/convert.py makes of LIT's released weights.
 model = dict(
     backbone=dict(type="LIT", variant="b", out_indices=(1, 2, 3)),
     neck=dict(in_channels=[256, 512, 1024], start_level=0),

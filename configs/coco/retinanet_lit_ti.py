@@ -17,6 +17,8 @@ _base_ = [
 ]
 
 # RetinaNet starts at stride 8: the level of stride 4 is not emitted.
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_lit_ti/epoch_300.pth")).
+# Fresh: nothing; the class token is left out. LIT's released, by tools/convert.py: "weights/lit_ti_backbone.pth".
 model = dict(
     backbone=dict(type="LIT", variant="ti", out_indices=(1, 2, 3)),
     neck=dict(in_channels=[128, 320, 512], start_level=0),

@@ -18,6 +18,8 @@ _base_ = [
 ]
 
 # RetinaNet starts at stride 8: the level of stride 4 is not emitted.
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_tosa/epoch_300.pth")).
+# Fresh: the pyramid. DeiT's released, by tools/convert.py: "weights/tosa_deit_s_backbone.pth".
 model = dict(
     backbone=dict(type="ToSADeiT", variant="s", keep=0.5, out_indices=(1, 2, 3)),
     neck=dict(in_channels=[192, 384, 384], start_level=0),

@@ -17,6 +17,8 @@ _base_ = [
 ]
 
 custom_imports = dict(imports=["effvit_mm", "effvit_mm.engine", "effvit_mm.depth", "effvit_mm.necks"])
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_pyramid/epoch_300.pth")).
+# Fresh: norms 0, 1, 2. cls_pyramid.py is given these mixers.
 model = dict(
     backbone=dict(type="Pyramid", variant="s", mixers=("efficient", "efficient", "self", "self")),
     # Keys at stride 64; the paper's ratios, for stride 32, would cost four times the attention.

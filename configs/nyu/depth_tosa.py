@@ -17,6 +17,8 @@ _base_ = [
     "../_base_/depth_runtime.py",
 ]
 
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_tosa/epoch_300.pth")).
+# Fresh: norms 2, 5, 8; the pyramid. DeiT's released, by tools/convert.py: "weights/tosa_deit_s_backbone.pth".
 model = dict(
     backbone=dict(type="ToSADeiT", variant="s", keep=0.5, taps=(2, 5, 8, 11)),
     decode_head=dict(in_channels=[96, 192, 384, 384]),

@@ -15,6 +15,8 @@ _base_ = [
     "../_base_/runtime.py",
 ]
 
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls/epoch_300.pth")).
+# Fresh: norms 0, 1, 2. The classifier has the same mixers.
 model = dict(
     backbone=dict(type="Pyramid", variant="t", mixers="self"),
     neck=dict(in_channels=[32, 64, 160, 256]),

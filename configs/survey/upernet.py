@@ -16,6 +16,8 @@ _base_ = [
     "../_base_/segmentation_runtime.py",
 ]
 
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls/epoch_300.pth")).
+# Fresh: norms 0, 1, 2. The classifier has the same mixers.
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     backbone=dict(type="Pyramid", variant="t", mixers="self"),

@@ -14,8 +14,8 @@ class Classifier(nn.Module):
     A distilled network has a second token with a head of its own, and the two scores are averaged.
 
     Args:
-        backbone: A network whose last output is a normed map ``(B, C, H, W)``, a class token ``(B, C)``, or
-            ``num_class_tokens`` (an attribute of it: 1, or 2 for a distilled network) class tokens ``(B, P, C)``.
+        backbone: A network whose last output is a normed map ``(B, C, H, W)``, a class token ``(B, C)``, or those of a
+            distilled network, ``num_class_tokens=2`` (an attribute of it), ``(B, P, C)``.
         num_classes: Classes; 0 for a network that returns features.
 
     Shape:

@@ -57,8 +57,8 @@ class Plain(DenseBackbone):
         num_prefix: Learned tokens in front of the picture's, with positions of their own: 1 is a class token, 2 a class
             and a distillation token. They take part in every block, dense prediction included, as they did in
             pre-training.
-        class_token: For classification: what is returned in place of a map is the normed prefix tokens ``(B, P, C)``;
-            needs ``out_indices=(2,)`` and one tap.
+        class_token: For classification: what is returned in place of a map is the normed class token ``(B, C)``, or all
+            prefix tokens ``(B, P, C)`` where there are more; needs ``out_indices=(2,)`` and one tap.
         taps: Blocks, counted from 0, whose tokens become maps: one (default: the last) that all strides are made of, as
             FPN heads like it; or four, one for each stride, such as ``(2, 5, 8, 11)`` for UPerNet and depth. Every tap
             has a LayerNorm of its own.
@@ -202,7 +202,7 @@ class Plain(DenseBackbone):
             self.patch_embed.reset_parameters()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the maps of pictures ``(B, 3, H, W)``; with ``class_token``, the prefix tokens ``(B, P, C)``."""
+        """Compute the maps of pictures ``(B, 3, H, W)``; with ``class_token``, that token ``(B, C)``."""
         self.check_pictures(x)
         tokens, grid = self.embed(x)
         return self.emit(self.run(tokens, grid), grid, (x.shape[-2], x.shape[-1]))
@@ -214,7 +214,8 @@ class Plain(DenseBackbone):
             if str(i) in self.norms:
                 tapped[i] = self.norms[str(i)](mixed)
         if self.num_class_tokens:
-            return (tapped[self.taps[0]][:, : self.num_class_tokens],)
+            tokens = tapped[self.taps[0]][:, : self.num_class_tokens]
+            return (tokens[:, 0] if self.num_class_tokens == 1 else tokens,)
         fmaps = {tap: tokens_to_map(tokens[:, self.num_prefix :], grid) for tap, tokens in tapped.items()}
         emitted = []
         for i, stride in zip(self.out_indices, self.strides, strict=True):

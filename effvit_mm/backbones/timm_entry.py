@@ -30,8 +30,9 @@ Pool = Literal["avg", "token", ""]
 default_cfgs: dict[str, Any] = {}
 
 _UNUSED_BY_FEATURES = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "num_classes", "drop_rate", "in_chans")
-# What the recipes of configs/imagenet spare from weight decay beside what has one dimension.
-_WITHOUT_DECAY = ("bias_table", "anchors", "temperature", "prefix.tokens")
+# What the recipes of configs/imagenet spare from weight decay beside what has one dimension. LIT's tables of positions,
+# one for each stage, decay.
+_WITHOUT_DECAY = ("bias_table", "anchors", "temperature", "prefix.tokens", "backbone.positions.table")
 
 
 class TimmClassifier(Classifier):
@@ -49,7 +50,7 @@ class TimmClassifier(Classifier):
 
     Shape:
         x ``(B, 3, H, W)``; returns ``(B, num_classes)``; features ``(B, C)``; without pooling what the backbone
-        returns, ``(B, C, H', W')`` or class tokens.
+        returns, ``(B, C, H', W')`` or its class token ``(B, C)``.
 
     Cost:
         That of the parent.
@@ -89,8 +90,8 @@ class TimmClassifier(Classifier):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool what ``forward_features`` returned, and score the classes unless ``pre_logits``."""
-        if self.global_pool and x.ndim > 2:
-            x = x.mean(dim=(2, 3)) if x.ndim == 4 else x.mean(dim=1)
+        if self.global_pool and x.ndim == 4:
+            x = x.mean(dim=(2, 3))
         x = self.head_drop(x)
         return x if pre_logits else self.head(x)
 

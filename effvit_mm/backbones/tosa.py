@@ -175,7 +175,7 @@ class ToSADeiT(Plain):
                 yield step
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the maps of pictures ``(B, 3, H, W)``; with ``class_token``, the prefix tokens ``(B, P, C)``."""
+        """Compute the maps of pictures ``(B, 3, H, W)``; with ``class_token``, that token ``(B, C)``."""
         self._losses = []
         self._targets = None if self.teacher is None or not self._learns() else self.teacher(x)
         try:

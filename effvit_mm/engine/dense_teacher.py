@@ -69,7 +69,7 @@ def feature_distance(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -
     """Return the mean squared distance of features, a scalar.
 
     The channels of each place are normalised on both sides, to mean 0 and variance 1: no map counts more because its
-    numbers are larger. The maps, ``(B, C, H, W)`` or tokens ``(B, N, C)``, count alike.
+    numbers are larger. The maps, ``(B, C, H, W)`` or tokens ``(B, C)`` or ``(B, P, C)``, count alike.
     """
     distances = [F.mse_loss(_normed(one), _normed(other)) for one, other in zip(student, teacher, strict=True)]
     return torch.stack(distances).mean()

@@ -76,12 +76,32 @@ def check_layer_decay(cfg: Config) -> None:
         return
     _rate(wrapper.get("paramwise_cfg") or {})
     schedulers = cfg.get("param_scheduler") or []
-    for scheduler in schedulers if isinstance(schedulers, list | tuple) else [schedulers]:
-        if isinstance(scheduler, dict) and scheduler.get("type") == "OneCycleLR":
-            raise BadInputError(
-                f"param_scheduler has a OneCycleLR, which takes every layer to the same eta_max and so undoes {NAME}; "
-                f"use LinearLR and CosineAnnealingLR, or param_scheduler=None for a constant rate"
-            )
+    several = isinstance(schedulers, list | tuple)
+    for i, scheduler in enumerate(schedulers if several else [schedulers]):
+        if isinstance(scheduler, dict):
+            _check_scheduler(scheduler, f"param_scheduler.{i}" if several else "param_scheduler", wrapper)
+
+
+def _check_scheduler(scheduler: dict, place: str, wrapper: Any) -> None:
+    """Refuse a schedule that takes every layer to one rate, whatever the rate it comes from."""
+    kind = scheduler.get("type")
+    if kind == "OneCycleLR":
+        raise BadInputError(
+            f"param_scheduler has a OneCycleLR, which takes every layer to the same eta_max and so undoes {NAME}; "
+            f"use LinearLR and CosineAnnealingLR, or param_scheduler=None for a constant rate"
+        )
+    floor = scheduler.get("eta_min")
+    if not isinstance(floor, int | float) or not floor:
+        return
+    remedy = f"{place}.eta_min=0"
+    if kind == "CosineAnnealingLR":
+        rate = (wrapper.get("optimizer") or {}).get("lr")
+        share = f"{floor / rate:.3g}" if isinstance(rate, int | float) and rate else "0.01"
+        remedy = f"{place}.eta_min=None {place}.eta_min_ratio={share}"
+    raise BadInputError(
+        f"{place}.eta_min={floor!r} is one rate that the {kind} takes every layer to, which undoes {NAME}; expected a "
+        f"floor relative to each layer's own rate, or none: --cfg-options {remedy}"
+    )
 
 
 def _rate(paramwise_cfg: Any) -> float:

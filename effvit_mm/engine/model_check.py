@@ -47,6 +47,7 @@ def check_model(cfg: Config) -> None:
         _check_preprocessor(cfg, registry.get(kind) if isinstance(kind, str) else None)
     if name in ours:
         backbone = _built(ours[name], spec)
+        _check_class_token(cfg.model, name, backbone)
         _check_consumers(cfg.model, name, tuple(backbone.channels))
         _check_first_stride(cfg.model, name, tuple(backbone.strides))
 
@@ -154,6 +155,23 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
     for key, child in items:
         yield from _parts(f"{path}.{key}", child)
+
+
+def _check_class_token(model: Any, name: str, backbone: Any) -> None:
+    """Check that a class token, which is no map, is pooled by nothing, and that a linear head reads one alone."""
+    num_tokens = getattr(backbone, "num_class_tokens", 0) or int(getattr(backbone, "class_token", False))
+    kinds = [neck.get("type") for neck in _as_list(model.get("neck")) if isinstance(neck, dict)]
+    if num_tokens and "GlobalAveragePooling" in kinds:
+        raise BadInputError(
+            f"model.neck is GlobalAveragePooling, which pools a map, but {name} returns its class token "
+            f"(class_token=True); set model.neck=None"
+        )
+    head = model.get("head")
+    if num_tokens > 1 and isinstance(head, dict) and head.get("type") == "LinearClsHead":
+        raise BadInputError(
+            f"model.head is a LinearClsHead, which reads one vector, but {name} returns {num_tokens} tokens "
+            f"(num_prefix={num_tokens}); set model.backbone.num_prefix=1, or give a head that reads (B, P, C)"
+        )
 
 
 def _check_consumers(model: Any, name: str, channels: tuple[int, ...]) -> None:

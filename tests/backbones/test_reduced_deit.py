@@ -119,7 +119,7 @@ def test_the_keep_ratio_loss_alone_brings_the_share_to_its_target():
 def test_a_classifier_learns_with_every_parameter(reducers):
     backbone = built(reducers=reducers, class_token=True, out_indices=(2,)).train()
     (token,) = backbone(pictures())
-    assert token.shape == (2, 1, 24)
+    assert token.shape == (2, 24)
     (token.square().sum() + sum(backbone.auxiliary_losses().values())).backward()
     assert all(p.grad is not None for p in backbone.parameters())
 

@@ -57,7 +57,7 @@ def test_features_then_head_is_forward(name):
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("lit_s", (2, 24, 2, 3)), ("plain_t", (2, 24, 4, 6)), ("lit_ti", (2, 24)), ("deit_t", (2, 1, 24))],
+    [("lit_s", (2, 24, 2, 3)), ("plain_t", (2, 24, 4, 6)), ("lit_ti", (2, 24)), ("deit_t", (2, 24))],
 )
 @torch.no_grad()
 def test_forward_features_returns_what_the_backbone_emits(name, shape):
@@ -138,12 +138,17 @@ def test_pictures_are_prepared_as_in_pre_training():
     assert config["mean"] == (0.485, 0.456, 0.406)
 
 
-def test_timms_optimizer_spares_what_our_recipe_spares():
-    network = create("lit_s")
+@pytest.mark.parametrize(
+    ("name", "spared"),
+    [("lit_s", ("bias_table",)), ("lit_ti", ("prefix.tokens",)), ("deit_t", ("prefix.tokens", "positions.table"))],
+)
+def test_timms_optimizer_spares_what_our_recipe_spares(name, spared):
+    network = create(name)
     optimizer = create_optimizer_v2(network, opt="adamw", lr=1e-3, weight_decay=0.05)
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert all(any(name.endswith(part) for name, _ in network.named_parameters()) for part in spared)
     for name, parameter in network.named_parameters():
-        assert decays[id(parameter)] == (0 if parameter.ndim == 1 or name.endswith("bias_table") else 0.05), name
+        assert decays[id(parameter)] == (0 if parameter.ndim == 1 or name.endswith(spared) else 0.05), name
 
 
 def test_dropout_stands_in_front_of_the_head():

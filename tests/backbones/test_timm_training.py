@@ -10,6 +10,8 @@ import pytest
 import timm
 import torch
 from cases import ROOT, SMALL
+from mmengine.config import Config
+from mmengine.optim import CosineAnnealingLR, LinearLR
 from PIL import Image
 from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.loss import LabelSmoothingCrossEntropy
@@ -31,7 +33,9 @@ pytestmark = [pytest.mark.filterwarnings(f"ignore:{warning}") for warning in UPS
 SMALL_PLAIN = dict(dim=24, depth=3, num_heads=3, mlp_ratio=2)
 # One of each assembly.
 NETWORKS = {"lit_s": SMALL, "anchorformer_t": SMALL, "deit_t": SMALL_PLAIN}
-LINE = re.search(r"^(python -c .*?) --data-dir", (ROOT / "docs/pretraining.md").read_text(), flags=re.M)[1]
+PAGE = (ROOT / "docs/pretraining.md").read_text()
+LINE = re.search(r"^(python -c .*?) --data-dir", PAGE, flags=re.M)[1]
+SWITCHES = re.search(r"^torchrun --nproc_per_node 8 --no-python .*? --model effvit_mm_lit_s (.*)", PAGE, flags=re.M)[1]
 # The script hands on what its own switches leave unset.
 UNSET = dict(
     pretrained=False,
@@ -113,6 +117,46 @@ def test_the_script_trains_averages_and_saves_our_network(name, folders, tmp_pat
     assert top1_of(again, val) == top1
     for ours, theirs in zip(again.parameters(), average.module.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_the_documented_switches_are_the_recipe_of_our_config():
+    words = SWITCHES.split()
+    given = {word[2:]: value for word, value in zip(words, [*words[1:], "--"], strict=True) if word.startswith("--")}
+    recipe = Config.fromfile(ROOT / "configs/_base_/schedules/imagenet_300e_lit.py")
+    optimizer = recipe.optim_wrapper.optimizer
+    assert given["opt"] == optimizer.type.lower()
+    assert (float(given["lr"]), float(given["weight-decay"])) == (optimizer.lr, optimizer.weight_decay)
+    assert float(given["clip-grad"]) == recipe.optim_wrapper.clip_grad.max_norm
+    assert 8 * int(given["batch-size"]) == recipe.auto_scale_lr.base_batch_size
+    assert given["train-interpolation"] == "bicubic"
+
+    updates = 5  # an epoch
+    ours, theirs = (torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=optimizer.lr) for _ in range(2))
+    warm_up, cosine = (dict(scheduler) for scheduler in recipe.param_scheduler)
+    assert all(scheduler.pop("convert_to_iter_based") for scheduler in (warm_up, cosine))
+    assert (warm_up.pop("type"), cosine.pop("type")) == ("LinearLR", "CosineAnnealingLR")
+    schedules = [
+        kind.build_iter_from_epoch(ours, epoch_length=updates, **cfg)
+        for kind, cfg in ((LinearLR, warm_up), (CosineAnnealingLR, cosine))
+    ]
+    schedule, num_epochs = create_scheduler_v2(
+        theirs,
+        num_epochs=int(given["epochs"]),
+        warmup_epochs=int(given["warmup-epochs"]),
+        warmup_prefix="warmup-prefix" in given,
+        warmup_lr=float(given["warmup-lr"]),
+        min_lr=float(given["min-lr"]),
+        step_on_epochs="sched-on-updates" not in given,
+        updates_per_epoch=updates,
+    )
+    assert num_epochs == recipe.train_cfg.max_epochs
+    for update in range(1, num_epochs * updates):
+        ours.step()
+        for one in schedules:
+            one.step()
+        schedule.step_update(update)
+        # One counts the first step of warm-up as the other's second.
+        assert theirs.param_groups[0]["lr"] == pytest.approx(ours.param_groups[0]["lr"], abs=1.1e-5), update
 
 
 def test_a_script_behind_the_documented_import_finds_the_names(tmp_path):

@@ -1,10 +1,10 @@
 """Learning rates fall from the heads towards the input, in any model; exemptions from weight decay stay."""
 
 import pytest
-from cases import BACKBONES, ROOT
+from cases import BACKBONES, ROOT, needs_mmpretrain
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import CosineAnnealingLR, build_optim_wrapper
 from torch import nn
 
 from effvit_mm.backbones import LIT
@@ -15,7 +15,12 @@ from effvit_mm.errors import BadInputError
 
 NAME = LayerDecayOptimWrapperConstructor.__name__
 SWITCH = {"optim_wrapper.constructor": NAME, "optim_wrapper.paramwise_cfg.layer_decay_rate": 0.75}
-LEAVES = ("coco/maskrcnn_anchorformer", "ade20k/semfpn_lit", "nyu/depth_anchorformer", "imagenet/cls_lit_ti")
+LEAVES = ("coco/maskrcnn_anchorformer", "ade20k/upernet_lit", "nyu/depth_anchorformer", "imagenet/cls_tosa")
+# Their released recipes end at one rate for every parameter: what is to be given instead.
+FLOORS = {
+    "ade20k/semfpn_lit": {"param_scheduler.0.eta_min": 0},
+    "imagenet/cls_lit_ti": {"param_scheduler.1.eta_min": None, "param_scheduler.1.eta_min_ratio": 0.01},
+}
 
 
 class Detector(BaseModel):
@@ -69,14 +74,43 @@ def test_multipliers_of_the_rate_multiply_and_frozen_stages_are_left_out():
     assert not [name for name in groups if name.startswith("backbone.stages.0.")]
 
 
-@pytest.mark.parametrize("leaf", LEAVES)
+@pytest.mark.parametrize("leaf", [*LEAVES, *FLOORS])
 def test_weight_decay_is_what_the_config_had_without_the_switch(leaf):
     model = Detector(BACKBONES["anchorformer" if "anchor" in leaf else "lit_ti"]())
-    plain, decayed = (load_config(ROOT / f"configs/{leaf}.py", options=options) for options in ({}, SWITCH))
+    switches = {**SWITCH, **FLOORS.get(leaf, {})}
+    plain, decayed = (load_config(ROOT / f"configs/{leaf}.py", options=options) for options in ({}, switches))
     before = {name: group["weight_decay"] for name, group in groups_by_name(model, plain.optim_wrapper)}
     after = {name: group["weight_decay"] for name, group in groups_by_name(model, decayed.optim_wrapper)}
     assert after == before
     check_layer_decay(decayed)
+
+
+@pytest.mark.parametrize("leaf", FLOORS)
+def test_a_floor_that_every_layer_would_end_at_is_refused_with_the_options_that_lift_it(leaf):
+    with pytest.raises(BadInputError, match="which undoes") as refusal:
+        check_config(load_config(ROOT / f"configs/{leaf}.py", options=SWITCH), ("train",))
+    assert str(refusal.value).endswith(" ".join(f"{key}={value}" for key, value in FLOORS[leaf].items()))
+    check_config(load_config(ROOT / f"configs/{leaf}.py", options={**SWITCH, **FLOORS[leaf]}), ("train",))
+
+
+@needs_mmpretrain
+@pytest.mark.parametrize("switch", [{}, SWITCH], ids=["alone", "layer decay"])
+def test_the_classifiers_rates_end_at_a_hundredth_of_each_layers_own(switch):
+    cfg = load_config(ROOT / "configs/imagenet/cls_pyramid.py", options=switch)
+    model = Detector(BACKBONES["pyramid"]())
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    starts = [group["lr"] for group in wrapper.optimizer.param_groups]
+    assert len(set(starts)) == (7 if switch else 1)
+    _, cosine = (dict(scheduler) for scheduler in cfg.param_scheduler)
+    assert cosine.pop("type") == "CosineAnnealingLR"
+    schedule = CosineAnnealingLR(wrapper.optimizer, end=cfg.train_cfg.max_epochs, **cosine)
+    for _ in range(cfg.train_cfg.max_epochs):
+        wrapper.optimizer.step()
+        schedule.step()
+    ends = [group["lr"] for group in wrapper.optimizer.param_groups]
+    assert ends == pytest.approx([0.01 * start for start in starts], rel=0.01)
+    # As in the recipe it mirrors.
+    assert max(ends) == pytest.approx(1e-5, rel=0.01)
 
 
 def test_mmpretrains_constructor_gives_a_classifier_the_same_rates():

@@ -1,5 +1,6 @@
 # 160k iterations as Swin trained UPerNet: AdamW, warm-up of 1500 iterations, then linear decay to 0.
-# lr is for 16 pictures a step; norms, anchors, temperatures and tables of biases do not decay.
+# lr is for 16 pictures a step; norms, anchors, temperatures, tables of biases and of positions, and prefix tokens do
+# not decay.
 _base_ = "mmseg::_base_/schedules/schedule_160k.py"
 
 optim_wrapper = dict(
@@ -12,6 +13,8 @@ optim_wrapper = dict(
             "anchors": dict(decay_mult=0.0),
             "temperature": dict(decay_mult=0.0),
             "bias_table": dict(decay_mult=0.0),
+            "positions.table": dict(decay_mult=0.0),
+            "prefix.tokens": dict(decay_mult=0.0),
         },
     ),
 )
