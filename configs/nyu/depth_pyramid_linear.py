@@ -17,6 +17,8 @@ _base_ = [
     "../_base_/depth_runtime.py",
 ]
 
+# Pre-trained: backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/cls_pyramid/epoch_300.pth")).
+# Fresh: norms 0, 1, 2.
 model = dict(
     backbone=dict(type="Pyramid", variant="s"),
     decode_head=dict(type="LinearDepthHead", in_channels=[64, 128, 320, 512], output="bins"),
