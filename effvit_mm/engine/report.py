@@ -102,16 +102,24 @@ class RunReportHook(Hook):
 
     def _draw(self, runner: Runner, folder: Path) -> Path | None:
         samples, self._samples = self._samples, []
-        pictures = [Path(sample.img_path) for sample in samples]
-        # NYU's pictures are told apart by their folders alone.
-        alone = len({picture.stem for picture in pictures}) == len(pictures)
-        for sample, picture in zip(samples, pictures, strict=True):
-            file = folder / f"{picture.stem if alone else f'{picture.parent.name}_{picture.stem}'}.png"
+        names = names_of([Path(sample.img_path) for sample in samples])
+        for sample, name in zip(samples, names, strict=True):
+            file = folder / f"{name}.png"
             if "pred_sem_seg" in sample:
                 draw_segmentation(runner.visualizer.dataset_meta, sample, file)
             else:
                 draw_sample(runner.visualizer, sample, file, score_threshold=self.score_threshold)
         return folder if samples else None
+
+
+def names_of(pictures: Sequence[Path]) -> list[str]:
+    """Name each picture by its stem, with as many of its folders as tell all of them apart, or by its number."""
+    # NYU's pictures are told apart by their folders alone.
+    for length in range(1, max((len(picture.parts) for picture in pictures), default=0) + 1):
+        names = ["_".join(picture.with_suffix("").parts[-length:]).replace("/", "") for picture in pictures]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{place}_{picture.stem}" for place, picture in enumerate(pictures)]
 
 
 def show_figures(figures: Mapping[str, float | None], title: str, note: str = "") -> None:

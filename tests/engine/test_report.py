@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from effvit_mm.engine import RunReportHook
-from effvit_mm.engine.report import write_json
+from effvit_mm.engine.report import names_of, write_json
 from effvit_mm.errors import NotSavedError
 
 
@@ -169,3 +169,18 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
         write_json(file, {"a": object()})
     assert json.loads(file.read_text()) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "names"),
+    [
+        (["a/1.jpg", "b/2.jpg"], ["1", "2"]),
+        (["a/1.jpg", "b/1.jpg"], ["a_1", "b_1"]),
+        (["x/cam/1.jpg", "y/cam/1.jpg", "y/cam/2.jpg"], ["x_cam_1", "y_cam_1", "y_cam_2"]),
+        (["/x/1.jpg", "/x/1.png"], ["0_1", "1_1"]),
+        (["1.jpg", "1.jpg"], ["0_1", "1_1"]),
+        ([], []),
+    ],
+)
+def test_each_picture_has_the_shortest_name_that_tells_all_apart(pictures, names):
+    assert names_of([Path(picture) for picture in pictures]) == names
