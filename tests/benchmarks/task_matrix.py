@@ -87,13 +87,14 @@ def trained(task: Task, name: str, seed: int, folder: Path, data: str | None) ->
     }
 
 
-def table_of(rows: Sequence[Row], times: Sequence[Row]) -> Table:
+def table_of(rows: Sequence[Row], times: Sequence[Row], *, real: bool) -> Table:
     """A row for each backbone: score, time over the yardstick's, memory; the mean over seeds."""
+    rows = [row for row in rows if TASKS[row["task"]].real == real]
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     table = Table("backbone", caption="score · time of a step over pyramid_t's · peak memory in GB", box=box.MARKDOWN)
     for task in tasks:
         table.add_column(TASKS[task].label, justify="right")
-    for name in BACKBONES:
+    for name in [name for name in BACKBONES if any(row["backbone"] == name for row in rows)]:
         table.add_row(name, *(cell(rows, times, task, name) for task in tasks))
     return table
 
@@ -149,8 +150,10 @@ def main() -> None:
                 with file.open("a") as output:
                     output.write(json.dumps(row) + "\n")
             progress.advance(bar)
-    table = table_of(rows_in(out / "rows.jsonl"), rows_in(out / "times.jsonl"))
-    Console(width=30 * len(table.columns)).print(table)
+    for real in (False, True):
+        table = table_of(rows_in(out / "rows.jsonl"), rows_in(out / "times.jsonl"), real=real)
+        if table.rows:
+            Console(width=30 * len(table.columns)).print(table)
 
 
 if __name__ == "__main__":
