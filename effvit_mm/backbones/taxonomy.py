@@ -8,6 +8,7 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from effvit_mm.registry import near_names
 
@@ -56,9 +57,12 @@ def _read(path: Path) -> tuple[Row, ...]:
     rows = []
     with path.open(encoding="utf-8", newline="") as file:
         for cells in csv.DictReader(file):
-            many = {column: tuple(filter(None, cells.pop(column).split("; "))) for column in ("categories", "equal_to")}
-            yes = {column: cells.pop(column) == "yes" for column in ("needs_grid", "any_size")}
-            rows.append(Row(**many, **yes, **cells))
+            values: dict[str, Any] = dict(cells)
+            for column in ("categories", "equal_to"):
+                values[column] = tuple(filter(None, cells[column].split("; ")))
+            for column in ("needs_grid", "any_size"):
+                values[column] = cells[column] == "yes"
+            rows.append(Row(**values))
     return tuple(rows)
 
 
