@@ -5,6 +5,7 @@ mmpretrain's scope alike; mechanisms register in registries of our own.
 """
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -72,7 +73,8 @@ def build_mechanism(registry: Registry, spec: str | Mapping[str, Any], *args: An
         The module.
 
     Raises:
-        ValueError: If the name is not registered; near names are suggested.
+        ValueError: If the name is not registered, or has no such option (near names are suggested), or a value is
+            refused.
     """
     options = {"type": spec} if isinstance(spec, str) else dict(spec)
     if "type" not in options:
@@ -80,7 +82,17 @@ def build_mechanism(registry: Registry, spec: str | Mapping[str, Any], *args: An
     name = options.pop("type")
     if name not in registry:
         raise ValueError(f"unknown {registry.name} {name!r}; {near_names(name, registry.module_dict)}")
-    return registry.module_dict[name](*args, **{**defaults, **options})
+    kind = registry.module_dict[name]
+    parameters = inspect.signature(kind).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    free = list(parameters)[len(args) :]
+    for option in () if takes_any else options:
+        if option not in free:
+            raise ValueError(f"{registry.name} {name!r} takes no option {option!r}; {near_names(option, free)}")
+    try:
+        return kind(*args, **{**defaults, **options})
+    except TypeError as error:
+        raise ValueError(f"{registry.name} {name!r} cannot be built with {options}: {error}") from error
 
 
 def near_names(name: object, known: Iterable[str]) -> str:

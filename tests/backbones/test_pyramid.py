@@ -139,6 +139,15 @@ def test_configs_of_every_library_build_it_by_name(scope):
         (lambda: AnchorFormer(variant="small"), "unknown variant 'small' of AnchorFormer; did you mean|known: b, s, t"),
         (lambda: Pyramid(channels=(8, 16, 32)), r"channels=\(8, 16, 32\) has 3 values; give one for each"),
         (lambda: Pyramid(**SMALL, mixers="anchr"), "unknown token mixer 'anchr'; did you mean 'anchor'"),
+        (
+            lambda: Pyramid(**SMALL, mixers={"type": "agent", "agentgrid": (5, 5)}),
+            "token mixer 'agent' takes no option 'agentgrid'; did you mean 'agent_grid'",
+        ),
+        (
+            lambda: Pyramid(**SMALL, mixers={"type": "agent", "agent_grid": 5}),
+            "token mixer 'agent' cannot be built with {'agent_grid': 5}: ",
+        ),
+        (lambda: Pyramid(**SMALL, mixers={"type": "library"}), "token mixer 'library' cannot be built.*'module'"),
         (lambda: Pyramid(**SMALL, mixers={"num_anchors": 3}), "a token mixer is a name or a dict with the key 'type'"),
         (lambda: Pyramid(**SMALL, out_indices=(2, 1)), r"out_indices=\(2, 1\) must be stages out of"),
         (lambda: Pyramid(**SMALL, frozen_stages=5), "frozen_stages=5 must be -1"),
