@@ -45,7 +45,7 @@ def test_archives_are_unpacked_and_what_is_missing_is_told(workplace):
 def test_missing_data_is_answered_with_the_layout(workplace):
     done = workplace.run("python tools/data.py check coco --root nowhere")
     assert done.returncode == 1
-    for text in ("MISSING", "Expected under nowhere/:", "cocodataset.org", "2 folders missing, 2 files", "--root DIR"):
+    for text in ("MISSING", "Expected under nowhere/:", "cocodataset.org", "2 files missing, 2 folders", "--root DIR"):
         assert text in done.stdout
     assert not (workplace.folder / "work_dirs/data/coco.png").exists()
 
