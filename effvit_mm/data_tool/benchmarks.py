@@ -25,7 +25,8 @@ NYU_SOURCE = (
     "python tools/data.py prepare nyu makes it of what https://github.com/cleinc/bts names; see docs/data.md, or say "
     "where it\nlies with --root DIR."
 )
-PREPARED = "\npython tools/data.py prepare {name} --source DIR --root {root} makes it of the archives in DIR."
+PREPARED = "\npython tools/data.py prepare {name} --source DIR{more} --root {root} makes it of the archives in DIR."
+MORE = {"imagenet": " --synsets LOC_val_solution.csv"}
 TOY_SOURCE = "python tools/data.py prepare toy --root {root} renders it."
 
 
@@ -36,7 +37,7 @@ def benchmark(name: str, root: Path | None) -> list[Target]:
 
 
 def _layout(name: str, root: Path, source: str) -> str:
-    return say_layout(name, root, source + PREPARED.format(name=name, root=root))
+    return say_layout(name, root, source + PREPARED.format(name=name, root=root, more=MORE.get(name, "")))
 
 
 def _coco(root: Path) -> Target:

@@ -14,7 +14,7 @@ from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part
 from effvit_mm.depth.drawing import draw_depth
-from effvit_mm.depth.files import read_depth
+from effvit_mm.depth.files import read_depth, say_writing, stored_depth
 from effvit_mm.engine.picture_check import picture_problem
 from effvit_mm.errors import BadInputError
 
@@ -73,10 +73,10 @@ def _inspect_pairs(part: Part, dataset: Any, pairs: list[Any], findings: Finding
     valid, fine = [], []
 
     def read(pair: Any) -> tuple[str, str, np.ndarray, np.ndarray]:
-        try:
-            depth = read_depth(pair["depth_map_path"], dataset.depth_scale)
-        except BadInputError as error:
-            return pair["depth_map_path"], str(error), np.zeros(len(names), np.int64), np.zeros(0)
+        stored, problem = stored_depth(pair["depth_map_path"])
+        if stored is None:
+            return pair["depth_map_path"], problem, np.zeros(len(names), np.int64), np.zeros(0)
+        depth = stored.astype(np.float32) / np.float32(dataset.depth_scale)
         measured = depth[depth > 0]
         counts = np.bincount(np.searchsorted(edges[1:], measured) + 1, minlength=len(names))
         counts[0] = depth.size - measured.size
@@ -95,6 +95,9 @@ def _inspect_pairs(part: Part, dataset: Any, pairs: list[Any], findings: Finding
         totals += counts
         occurs += counts > 0
         valid.append(measured)
+        # No pixel was counted where a map is no depth map.
+        if not counts.any():
+            findings.add_remedy(say_writing(dataset.depth_scale))
         if problem:
             findings.add_problem("depth map" if file == pair["depth_map_path"] else "picture", file, problem)
         else:

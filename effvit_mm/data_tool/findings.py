@@ -70,6 +70,7 @@ class Findings:
         unit: What ``amounts`` counts: boxes, pixels or pictures.
         counts: Of files and entries.
         problems: All of them.
+        remedies: How problems that many files share are mended, each once.
         notes: What is worth knowing and no problem.
         amounts: Boxes, pixels or pictures of each class, all classes included.
         pictures: Pictures in which each class occurs.
@@ -83,6 +84,7 @@ class Findings:
     unit: str
     counts: list[Count] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    remedies: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     amounts: Counter[str] = field(default_factory=Counter)
     pictures: Counter[str] = field(default_factory=Counter)
@@ -94,6 +96,11 @@ class Findings:
     def add_problem(self, kind: str, file: Path | str, text: str) -> None:
         """Note a problem of a file."""
         self.problems.append(Problem(kind, str(file), text))
+
+    def add_remedy(self, text: str) -> None:
+        """Note how problems are mended, if that is not noted yet."""
+        if text not in self.remedies:
+            self.remedies.append(text)
 
     @property
     def is_fine(self) -> bool:

@@ -34,7 +34,8 @@ def prepare_imagenet(source: Path, root: Path, *, synsets: Path | None = None, o
             this folder.
         root: Folder to make, such as ``data/imagenet``.
         synsets: Says the class of each validation picture: a synset a line, in the order of the pictures' names, or
-            lines that begin with the picture's name, such as Kaggle's ``LOC_val_solution.csv``.
+            lines that begin with the picture's name, such as Kaggle's ``LOC_val_solution.csv``. A name that is no file
+            from the working folder is looked for anywhere in ``source``.
         only: ``'train'`` or ``'val'`` alone, beside what is there.
 
     Returns:
@@ -120,7 +121,7 @@ def _plan_validation(files: Sequence[Path], source: Path, synsets: Path, opened:
             f"{whole or f'--source {source}'} holds no validation picture; give the folder with {VAL}, of {SITE}, "
             f"or the one it unpacks to; or --only train"
         )
-    classes = _classes(synsets, sorted(take), whole or source)
+    classes = _classes(_find_synsets(synsets, files, source), sorted(take), whole or source)
     return partial(_write_pictures, take, classes), num_bytes
 
 
@@ -133,10 +134,20 @@ def _write_pictures(take: dict[str, Callable[[Path], None]], classes: dict[str, 
         write(folder / classes[Path(name).stem] / name)
 
 
+def _find_synsets(file: Path, files: Sequence[Path], source: Path) -> Path:
+    if file.is_file():
+        return file
+    found = next((other for other in files if other.parts[-len(file.parts) :] == file.parts), None)
+    if found is None:
+        raise BadInputError(
+            f"--synsets {file} does not exist, looked from {Path.cwd()} and in --source {source}; give the file that "
+            f"says the class of each picture"
+        )
+    return found
+
+
 def _classes(file: Path, pictures: Sequence[str], where: Path) -> dict[str, str]:
     """Return the synset of each picture by its name without ending."""
-    if not file.is_file():
-        raise BadInputError(f"--synsets {file} does not exist; give the file that says the class of each picture")
     named: dict[str, str] = {}
     in_order = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):

@@ -116,7 +116,8 @@ class Downloads:
         if missing:
             more = ", ..." if len(missing) > NUM_EXAMPLES else ""
             raise BadInputError(
-                f"{len(missing):,} of the {len(keys):,} {split} files of the list are not in {self.source}: "
+                f"{len(missing):,} of the {len(keys):,} {split} files of the list "
+                f"{'is' if len(missing) == 1 else 'are'} not in {self.source}: "
                 f"{', '.join(missing[:NUM_EXAMPLES])}{more}; needed is {NEEDED[split]}{self.torn}"
             )
         for key in keys:

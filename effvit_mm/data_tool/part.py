@@ -61,8 +61,13 @@ class Target:
     refusals: tuple[str, ...] = ()
 
 
+def say_option(text: str) -> str:
+    """Return what a run says of missing data, with this tool's option in place of the run's."""
+    return text.replace("--data-root DIR", "--root DIR")
+
+
 def say_layout(name: str, root: Path, source: str) -> str:
     """Say which files belong under a root, and where they come from."""
     lines: Sequence[str] = LAYOUTS.get(name, "").splitlines()
     listing = "".join(f"\n  {line}" for line in lines)
-    return (f"Expected under {root}/:{listing}\n" if lines else "") + source
+    return (f"Expected under {root}/:{listing}\n" if lines else "") + say_option(source)

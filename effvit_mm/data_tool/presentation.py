@@ -66,6 +66,7 @@ def _split_as_json(part: Findings) -> dict[str, Any]:
             total=len(part.problems),
             by_kind=dict(Counter(problem.kind for problem in part.problems)),
             first=[vars(problem) for problem in part.problems[:NUM_PROBLEMS]],
+            remedies=part.remedies,
         ),
         notes=part.notes,
     )
@@ -102,11 +103,12 @@ def _classes(report: Report) -> Table:
         dict.fromkeys(name for part in parts for name in part.amounts),
         key=lambda name: [-part.amounts[name] for part in parts],
     )
-    if parts[0].unit == "pixels" and any(name.endswith(" m") for name in names):
+    are_ranges = parts[0].unit == "pixels" and any(name.endswith(" m") for name in names)
+    if are_ranges:
         names = list(dict.fromkeys(name for part in parts for name in part.amounts))  # depth goes from near to far
     sampled = any(part.num_opened < part.num_pictures for part in parts) and parts[0].unit == "pixels"
     what = f"{parts[0].unit} of {len(names)} classes" if parts[0].unit != "pixels" else "pixels"
-    table = Table("class", title=f"{what}{' (of the pictures opened)' if sampled else ''}")
+    table = Table("depth" if are_ranges else "class", title=f"{what}{' (of the pictures opened)' if sampled else ''}")
     for part in parts:
         for column in (part.unit, "share", "pictures"):
             table.add_column(f"{part.split} {column}" if column != "share" else column, justify="right")
@@ -135,6 +137,8 @@ def _show_problems(report: Report, console: Console) -> None:
         console.print(f"  {problem.file}  {text}", markup=False, highlight=False)
     if len(problems) > NUM_PROBLEMS:
         console.print(f"  ... and {len(problems) - NUM_PROBLEMS:,} more", markup=False, highlight=False)
+    for remedy in dict.fromkeys(remedy for part in report.findings for remedy in part.remedies):
+        console.print(remedy, markup=False, highlight=False)
 
 
 def _verdict(report: Report) -> str:
@@ -144,8 +148,11 @@ def _verdict(report: Report) -> str:
         return f"{report.name}: nothing is wrong" + (
             f" with the {opened:,} pictures opened of {total:,}" if opened < total else ""
         )
-    odd = sum(not count.is_fine for part in report.findings for count in part.counts)
+    counts = [count for part in report.findings for count in part.counts if not count.is_fine]
+    missing = ["folder" if "folder" in count.what else "file" for count in counts if count.found is None]
+    odd = len(counts) - len(missing)
     reasons = [f"{_number(odd, 'count')} other than expected"] if odd else []
+    reasons += [f"{_number(number, what)} missing" for what, number in Counter(missing).items()]
     reasons += [_number(len(report.problems), "problem")] if report.problems else []
     reasons += ["a run would stop"] if report.refusals else []
     return f"{report.name}: to be mended ({', '.join(reasons)})"

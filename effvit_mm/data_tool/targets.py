@@ -1,11 +1,12 @@
 """What is to be looked through: a benchmark by name, the data sets of a config, or a bare folder."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from effvit_mm.data_tool.bare_folders import bare_folder
 from effvit_mm.data_tool.benchmarks import DEFAULT_ROOTS, benchmark
-from effvit_mm.data_tool.part import FORMATS, Part, Target
+from effvit_mm.data_tool.part import FORMATS, Part, Target, say_option
 from effvit_mm.engine.classification_check import build_class_folders, reads_classes
 from effvit_mm.engine.data_check import check_data, leaves_of, reads_coco
 from effvit_mm.engine.run import load_config
@@ -66,11 +67,22 @@ def _of_config(file: Path, root: Path | None) -> Target:
             f"folders can"
         )
     used = tuple(split for split in splits if cfg.get(f"{split}_dataloader"))
+    layout = _layout_of(parts.values())
     try:
         check_data(cfg, used, open_pictures=False)
     except BadInputError as error:
-        return Target(file.stem, tuple(parts.values()), refusals=(str(error),))
-    return Target(file.stem, tuple(parts.values()))
+        refusal = str(error).replace("--data-root DIR", "--root DIR (of a run: --data-root DIR)")
+        return Target(file.stem, tuple(parts.values()), layout, refusals=(refusal,))
+    return Target(file.stem, tuple(parts.values()), layout)
+
+
+def _layout_of(parts: Iterable[Part]) -> str:
+    """Say where the files of depth data sets belong: of other kinds the refusal of a run says it."""
+    from effvit_mm import depth
+
+    kinds = [part.spec["type"] for part in parts if part.kind == "depth"]
+    classes = [getattr(depth, kind) if isinstance(kind, str) else kind for kind in kinds]
+    return say_option("\n".join(dict.fromkeys(kind.SOURCE for kind in classes)))
 
 
 def _part_of(split: str, leaf: Any, name: str, scope: str) -> Part | None:

@@ -112,8 +112,9 @@ def _find(pieces: list[Piece], source: Path) -> list[Path]:
     missing = [name for name in urls if name not in found]
     if missing:
         listing = "".join(f"\n  {name}   {urls[name]}" for name in missing)
+        needed = "the archive needed" if len(urls) == 1 else f"{len(missing)} of the {len(urls)} archives needed"
         raise BadInputError(
-            f"{len(missing)} of the {len(urls)} archives needed are not in --source {source}:{listing}\nFetch them as "
+            f"{needed} {'is' if len(missing) == 1 else 'are'} not in --source {source}:{listing}\nFetch them as "
             f"they are, packed. What is unpacked already needs no preparing: see the layout in docs/data.md."
         )
     return [found[name] for name in urls]

@@ -17,19 +17,18 @@ from effvit_mm.registry import DATASETS
 
 NUM_EXAMPLES = 3
 NUM_SAMPLED = 16  # depth maps read by the check of their unit
-SOURCE = (
-    "NYU Depth V2 in BTS's layout is described in docs/depth.md; say where it lies with --data-root DIR.\n"
-    "To see a run at once, without any data: add --toy to the command."
-)
+TOY_HINT = "To see a run at once, without any data: add --toy to the command."
 
 
 class DepthDataset(BaseDataset):
     """What both data sets share: pairs of files, checked.
 
-    An entry has ``img_path``, ``depth_map_path``, ``depth_scale`` and an empty list ``seg_fields``.
+    An entry has ``img_path``, ``depth_map_path``, ``depth_scale`` and an empty list ``seg_fields``. ``SOURCE`` says
+    where files that are missing belong.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {}
+    SOURCE: ClassVar[str]
 
     def __init__(
         self,
@@ -113,13 +112,14 @@ class DepthDataset(BaseDataset):
         median, far = float(np.median(depth)), float(np.percentile(depth, 99))
         if self.max_depth / 100 <= far and median <= self.max_depth:
             return ""
-        stored = median * self.depth_scale
+        stored = _say(median * self.depth_scale)
+        metres = _say(median * self.depth_scale / MILLIMETRES)
         problem = "farther than it can be" if median > self.max_depth else "nearer than makes sense"
         return (
             f"depth read with depth_scale={self.depth_scale:g} is {problem}: the median of {len(files)} maps such as "
-            f"{files[0]} is {median:.4g} m, with max_depth={self.max_depth:g} m. The files hold {stored:.4g} there: "
-            f"as millimetres that is {stored / 1000:.4g} m (depth_scale=1000), as metres {stored:.4g} m "
-            f"(depth_scale=1); set depth_scale of the data set, or max_depth of data set, head and metric"
+            f"{files[0]} is {_say(median)} m, with max_depth={self.max_depth:g} m. The files hold {stored} there: "
+            f"as millimetres that is {metres} m (depth_scale=1000), as metres {stored} m (depth_scale=1); set "
+            f"depth_scale of the data set, or max_depth of data set, head and metric"
         )
 
     def _refuse_missing(self, entries: Sequence[Mapping[str, Any]], source: str) -> None:
@@ -129,9 +129,13 @@ class DepthDataset(BaseDataset):
             more = f"\n  ... and {len(missing) - NUM_EXAMPLES} more" if len(missing) > NUM_EXAMPLES else ""
             listing = "".join(f"\n  {file}" for file in missing[:NUM_EXAMPLES])
             raise BadInputError(
-                f"{len(missing)} of the {len(files)} files of {source} are missing, looked from {Path.cwd()}:"
-                f"{listing}{more}\n{SOURCE}"
+                f"{len(missing)} of the {len(files)} files of {source} {'is' if len(missing) == 1 else 'are'} missing, "
+                f"looked from {Path.cwd()}:{listing}{more}\n{self.SOURCE}\n{TOY_HINT}"
             )
+
+
+def _say(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 @DATASETS.register_module()
@@ -157,11 +161,16 @@ class DepthListDataset(DepthDataset):
         BadInputError: If the list or files of it are missing, a line is no pair, or the unit is not what is said.
     """
 
+    SOURCE = (
+        "NYU Depth V2 in BTS's layout is described in docs/depth.md; python tools/data.py prepare nyu makes it. Say "
+        "where the\nlist and its files lie with --data-root DIR."
+    )
+
     def list_pairs(self) -> tuple[list[dict[str, Any]], str]:
         """Read the list."""
         file = Path(self.ann_file)
         if not file.is_file():
-            raise BadInputError(f"list {file} does not exist, looked from {Path.cwd()}\n{SOURCE}")
+            raise BadInputError(f"list {file} does not exist, looked from {Path.cwd()}\n{self.SOURCE}\n{TOY_HINT}")
         entries = []
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             words = line.split()
@@ -206,6 +215,11 @@ class DepthFolderDataset(DepthDataset):
         BadInputError: If a folder is missing or empty, a picture has no depth map, or the unit is not what is said.
     """
 
+    SOURCE = (
+        "Pictures and depth maps lie under equal names in the two folders that data_prefix names under data_root; say "
+        "where that\nis with --data-root DIR. docs/depth.md shows the layout of your own data."
+    )
+
     def __init__(
         self,
         *,
@@ -240,7 +254,9 @@ class DepthFolderDataset(DepthDataset):
         pictures, depths = (Path(self.data_prefix[key]) for key in ("img_path", "depth_map_path"))
         for folder in (pictures, depths):
             if not folder.is_dir():
-                raise BadInputError(f"folder {folder} does not exist, looked from {Path.cwd()}\n{SOURCE}")
+                raise BadInputError(
+                    f"folder {folder} does not exist, looked from {Path.cwd()}\n{self.SOURCE}\n{TOY_HINT}"
+                )
         found = sorted(file for file in pictures.rglob("*") if file.name.lower().endswith(self.img_suffix))
         if not found:
             raise BadInputError(f"folder {pictures} holds no picture ending in {', '.join(self.img_suffix)}")

@@ -11,10 +11,6 @@ from effvit_mm.errors import BadInputError
 
 MILLIMETRES = 1000.0
 FARTHEST = 2**16 - 1
-WRITTEN_SO = (
-    "fetch it again, or write the depth itself (8 bits are a coloured or coarsened copy): "
-    "cv2.imwrite(file, np.rint(metres * 1000).astype(np.uint16))"
-)
 
 
 def read_depth(file: str | Path, scale: float = MILLIMETRES) -> np.ndarray:
@@ -32,7 +28,7 @@ def read_depth(file: str | Path, scale: float = MILLIMETRES) -> np.ndarray:
     """
     stored, problem = stored_depth(file)
     if stored is None:
-        raise BadInputError(f"depth map {file} {problem}; {WRITTEN_SO}")
+        raise BadInputError(f"depth map {file} {problem}; {say_writing(scale)}")
     return stored.astype(np.float32) / np.float32(scale)
 
 
@@ -46,9 +42,22 @@ def stored_depth(file: str | Path) -> tuple[np.ndarray | None, str]:
     if stored is None:
         return None, "is torn or no picture"
     if stored.dtype != np.uint16 or stored.ndim != 2:
-        channels = 1 if stored.ndim == 2 else stored.shape[2]
-        return None, f"has {8 * stored.dtype.itemsize} bits and {channels} channels, expected 16 bits and one channel"
+        channels = "1 channel" if stored.ndim == 2 else f"{stored.shape[2]} channels"
+        return None, f"has {8 * stored.dtype.itemsize} bits and {channels}, expected 16 bits and one channel"
     return stored, ""
+
+
+def say_writing(scale: float) -> str:
+    """Say how a depth map that cannot be used is mended.
+
+    Args:
+        scale: Units of the file in a metre, as its data set has them.
+    """
+    return (
+        f"fetch it again, or write the depth itself (8 bits are a coloured or coarsened copy) in the unit that "
+        f"depth_scale={scale:g} says: "
+        f"cv2.imwrite(file, np.clip(np.rint(metres * {scale:g}), 0, {FARTHEST}).astype(np.uint16))"
+    )
 
 
 def write_depth(file: str | Path, depth: np.ndarray, scale: float = MILLIMETRES) -> None:

@@ -109,7 +109,7 @@ def _used(pairs: list[Any], indices: int | Sequence[int] | None) -> list[Any]:
 
 def _check_files(split: str, dataset: Any, pairs: list[Any]) -> list[Size]:
     """Check each depth map, and each picture against its map; return their sizes."""
-    from effvit_mm.depth.files import WRITTEN_SO
+    from effvit_mm.depth.files import say_writing
 
     folders = [Path(dataset.data_prefix[key]) for key in ("img_path", "depth_map_path")]
     with ThreadPoolExecutor(READERS) as readers:
@@ -124,7 +124,7 @@ def _check_files(split: str, dataset: Any, pairs: list[Any]) -> list[Size]:
     if problems:
         raise BadInputError(
             f"{len(problems)} of the {len(pairs)} depth maps of the {split} data set cannot be used:"
-            f"{_listed(problems)}\n{WRITTEN_SO}"
+            f"{_listed(problems)}\n{say_writing(dataset.depth_scale)}"
         )
     sizes = [size for size, _ in maps]
     images = [
@@ -185,8 +185,8 @@ def _check_sizes(split: str, pairs: list[Any], sizes: list[Size], wanted: Size, 
     ]
     if odd:
         raise BadInputError(
-            f"{len(odd)} of the {len(pairs)} pictures of the {split} data set are not {wanted[0]} x {wanted[1]} pixels "
-            f"(H x W), {why}:{_listed(odd)}\n{remedy}"
+            f"{len(odd)} of the {len(pairs)} pictures of the {split} data set {'is' if len(odd) == 1 else 'are'} not "
+            f"{wanted[0]} x {wanted[1]} pixels (H x W), {why}:{_listed(odd)}\n{remedy}"
         )
 
 

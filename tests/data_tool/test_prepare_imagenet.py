@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +99,16 @@ def test_both_archives_become_class_folders(downloads, tmp_path):
     check_training(root / "train")
     assert (root / "val/n09193705/ILSVRC2012_val_00000002.JPEG").read_bytes() == NAMES[1].encode()
     assert len(list(root.glob("val/*/*"))) == 3
+
+
+def test_the_list_of_classes_is_found_among_the_downloads(downloads, tmp_path):
+    (downloads / "kaggle").mkdir()
+    (downloads / "list.csv").rename(downloads / "kaggle/list.csv")
+    for number, name in enumerate(("list.csv", "kaggle/list.csv")):
+        root = prepare_imagenet(downloads, tmp_path / f"imagenet_{number}", synsets=Path(name), only="val")
+        assert len(list(root.glob("val/*/*"))) == 3
+    with pytest.raises(BadInputError, match=r"--synsets other/list.csv does not exist, looked from .* in --source"):
+        prepare_imagenet(downloads, tmp_path / "imagenet", synsets=Path("other/list.csv"), only="val")
 
 
 def test_one_split_is_added_to_the_other(downloads, tmp_path):

@@ -97,6 +97,11 @@ def test_missing_archives_are_named_with_their_addresses(downloads, tmp_path):
     assert "zips/train2017.zip" not in message
 
 
+def test_the_one_archive_of_a_benchmark_is_not_counted(tmp_path):
+    with pytest.raises(BadInputError, match=r"^the archive needed is not in --source"):
+        unpack_benchmark("ade20k", tmp_path, tmp_path / "ade")
+
+
 def test_a_source_that_is_none_is_said(tmp_path):
     with pytest.raises(BadInputError, match=r"--source .*nowhere is no folder"):
         unpack_benchmark("coco", tmp_path / "nowhere", tmp_path / "coco")

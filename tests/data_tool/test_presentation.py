@@ -28,10 +28,34 @@ def test_the_table_says_found_expected_and_missing(report, capsys, monkeypatch):
     out = capsys.readouterr().out
     for text in ("MISSING", "Expected under data/", "A run would stop at once: no classes", "75.00%", "12 problems"):
         assert text in out
-    assert "own: to be mended (2 counts other than expected, 12 problems, a run would stop)" in out
+    assert "own: to be mended (1 count other than expected, 1 file missing, 12 problems, a run would stop)" in out
     assert "data/9.jpg  is torn" in out
     assert "data/10.jpg" not in out
     assert "... and 2 more" in out
+
+
+def test_missing_folders_are_counted_as_such(capsys):
+    part = Findings("train", "pixels", counts=[Count("folder", Path(f"data/{name}"), None) for name in "ab"])
+    show(Report("own", [part]))
+    assert "own: to be mended (2 folders missing)" in capsys.readouterr().out
+
+
+def test_a_remedy_is_said_once_for_all_problems_and_splits(report, capsys):
+    other = Findings("val", "boxes")
+    for part in (*report.findings, other):
+        part.add_remedy("fetch it again")
+        part.add_remedy("fetch it again")
+    show(Report("own", [*report.findings, other]))
+    assert capsys.readouterr().out.count("fetch it again") == 1
+    assert as_json(report)["splits"][0]["problems"]["remedies"] == ["fetch it again"]
+
+
+@pytest.mark.parametrize(("name", "header"), [("0 to 8 m", "depth"), ("wall", "class")])
+def test_ranges_of_depth_are_not_called_classes(capsys, monkeypatch, name, header):
+    monkeypatch.setenv("COLUMNS", "120")
+    show(Report("own", [Findings("train", "pixels", amounts=Counter({name: 3}))]))
+    titles = next(line for line in capsys.readouterr().out.splitlines() if "train pixels" in line)
+    assert titles.split()[1] == header
 
 
 def test_json_holds_the_counts_the_classes_and_the_first_problems(report):

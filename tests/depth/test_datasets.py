@@ -90,8 +90,10 @@ def test_a_picture_without_depth_is_refused_by_name(tmp_path):
 
 
 def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(BadInputError, match=r"images does not exist"):
+    with pytest.raises(BadInputError, match=r"images does not exist") as caught:
         folders(tmp_path)
+    assert "in the two folders that data_prefix names" in str(caught.value)
+    assert "NYU" not in str(caught.value)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
@@ -123,6 +125,12 @@ def test_metres_read_as_millimetres_are_caught(tmp_path, depth):
 def test_depth_in_the_unit_that_is_said_is_taken(tmp_path, depth, scale):
     write_pairs(tmp_path, depth=depth, scale=scale)
     assert len(folders(tmp_path, depth_scale=scale)) == 3
+
+
+def test_what_the_files_hold_is_written_out(tmp_path):
+    write_pairs(tmp_path, depth=10.0)
+    with pytest.raises(BadInputError, match=r"hold 10,000 there: as millimetres that is 10 m .* as metres 10,000 m"):
+        folders(tmp_path, depth_scale=1.0, max_depth=9.0)
 
 
 def test_depth_maps_without_a_measured_pixel_are_refused(tmp_path):

@@ -155,12 +155,22 @@ def test_depth_of_another_size_than_its_picture_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "kind"),
-    [(np.ones((3, 4), np.uint8), "8 bits and 1"), (np.ones((3, 4, 3), np.uint16), "16 bits and 3")],
+    [(np.ones((3, 4), np.uint8), "8 bits and 1 channel,"), (np.ones((3, 4, 3), np.uint16), "16 bits and 3 channels")],
 )
 def test_a_picture_that_is_no_16_bit_depth_is_refused(tmp_path, content, kind):
     cv2.imwrite(str(tmp_path / "d.png"), content)
     with pytest.raises(BadInputError, match=kind):
         read_depth(tmp_path / "d.png")
+
+
+def test_depth_written_as_the_refusal_of_a_file_says_is_read_in_metres(tmp_path):
+    metres = np.array([[0.5, 2.5, 19.0], [300.0, 0.0, 7.0]])
+    file = str(tmp_path / "d.png")
+    cv2.imwrite(file, np.ones((2, 3), np.uint8))
+    with pytest.raises(BadInputError) as caught:
+        read_depth(file, 256.0)
+    exec(str(caught.value).rpartition("says: ")[2], dict(cv2=cv2, np=np, file=file, metres=metres))
+    assert np.array_equal(read_depth(file, 256.0), np.minimum(metres, 65535 / 256).astype(np.float32))
 
 
 def test_a_torn_depth_map_is_refused_by_name(tmp_path):

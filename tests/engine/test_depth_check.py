@@ -66,7 +66,7 @@ def cut(file):
 DAMAGES = {
     "8 bits": (
         lambda root: cv2.imwrite(str(depth_path(root, 13)), np.ones((6, 8), np.uint8)),
-        ["1 of the 20 depth maps of the train data set", "room_13.png  has 8 bits and 1 channels", "np.uint16"],
+        ["1 of the 20 depth maps of the train data set", "room_13.png  has 8 bits and 1 channel,", "np.uint16"],
     ),
     "colour": (
         lambda root: cv2.imwrite(str(depth_path(root, 13)), np.ones((6, 8, 3), np.uint16)),
@@ -104,6 +104,12 @@ def test_many_problems_are_counted_and_three_are_named(root):
     assert "... and 2 more" in text
 
 
+def test_depth_is_to_be_written_in_the_unit_of_its_data_set(root):
+    cv2.imwrite(str(depth_path(root, 13)), np.ones((6, 8), np.uint8))
+    assert "np.rint(metres * 256)" in message(config(root, depth_scale=256.0))
+    assert "np.rint(metres * 1000)" in message(config(root))
+
+
 def test_depth_that_is_no_png_passes_where_the_run_reads_it(root):
     for number in range(NUM_PAIRS):
         stored = cv2.imread(str(depth_path(root, number)), cv2.IMREAD_UNCHANGED)
@@ -117,7 +123,7 @@ def test_eigen_crop_wants_pictures_of_nyus_size_and_names_one_that_is_not(tmp_pa
     check_data(config(tmp_path, eigen_crop=True), ("train", "val"))
     write_pair(tmp_path, 1, (480, 600))
     text = message(config(tmp_path, eigen_crop=True))
-    assert "1 of the 3 pictures of the val data set are not 480 x 640 pixels (H x W)" in text
+    assert "1 of the 3 pictures of the val data set is not 480 x 640 pixels (H x W)" in text
     assert "room_1.jpg  is 480 x 600" in text
     assert "eigen_crop=False in val_evaluator" in text
     check_data(config(tmp_path, eigen_crop=False), ("train", "val"))

@@ -32,7 +32,7 @@ def test_archives_are_unpacked_and_what_is_missing_is_told(workplace):
     command = "python tools/data.py prepare coco --source downloads --root data/unpacked"
     done = workplace.run(command)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: 1 of the 3 archives needed are not in --source downloads:\n  train2017.zip")
+    assert done.stderr.startswith("error: 1 of the 3 archives needed is not in --source downloads:\n  train2017.zip")
     assert not (workplace.folder / "data/unpacked").exists()
     out = workplace.succeeds(f"{command} --only val")
     assert "python tools/data.py check coco --root data/unpacked" in out
@@ -45,7 +45,7 @@ def test_archives_are_unpacked_and_what_is_missing_is_told(workplace):
 def test_missing_data_is_answered_with_the_layout(workplace):
     done = workplace.run("python tools/data.py check coco --root nowhere")
     assert done.returncode == 1
-    for text in ("MISSING", "Expected under nowhere/:", "cocodataset.org"):
+    for text in ("MISSING", "Expected under nowhere/:", "cocodataset.org", "2 files missing, 2 folders", "--root DIR"):
         assert text in done.stdout
     assert not (workplace.folder / "work_dirs/data/coco.png").exists()
 
