@@ -1,10 +1,14 @@
 """What a checkpoint says of the run that wrote it; MMEngine's runner notes the config, which is read and not run."""
 
 import ast
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
+from effvit_mm.checkpoint.fit import load_whole
 from effvit_mm.checkpoint.safe_load import load_safely
 from effvit_mm.errors import BadInputError
 
@@ -23,13 +27,27 @@ def backbone_noted(file: str | Path) -> str:
     return str(kind.value) if isinstance(kind, ast.Constant) else ""
 
 
-def was_toy(content: Mapping[str, Any]) -> bool:
-    """Tell whether a checkpoint says that its run was on toy scenes.
+def load_trained(model: nn.Module, weights: OrderedDict[str, Tensor], file: str | Path, cfg: Mapping[str, Any]) -> None:
+    """Load the weights of a run into the model of a config, as :func:`~effvit_mm.checkpoint.fit.load_whole`.
 
     Args:
-        content: What the checkpoint holds by name.
+        model: The model.
+        weights: The weights.
+        file: The checkpoint they were read from.
+        cfg: The config of the model.
+
+    Raises:
+        BadInputError: If names or shapes differ; said in a line where the run alone was on toy scenes.
     """
-    return "toy_scenes" in _sections(content)
+    try:
+        load_whole(model, weights, file)
+    except BadInputError as error:
+        if "toy_scenes" not in cfg and "toy_scenes" in _sections(load_safely(file)):
+            raise BadInputError(
+                f"checkpoint {file} is of a run with --toy, whose model is smaller than the config's: add --toy, or "
+                f"give the config that lies beside the checkpoint"
+            ) from error
+        raise
 
 
 def _sections(content: Mapping[str, Any]) -> dict[str, ast.expr]:
