@@ -25,7 +25,7 @@ def read_config(file: Path) -> Config:
     except Exception as error:  # a config is any Python code, so it can fail in any way
         if "mmpretrain" in str(error) and find_spec("mmpretrain") is None:
             raise BadInputError(
-                f"config {file} needs mmpretrain, which is not installed: pip install 'effvit_mm[pretrain]'"
+                f"config {file} needs mmpretrain, which is not installed: in the clone, pip install -e '.[pretrain]'"
             ) from error
         imports = "custom_imports, dict(imports=['package.module'])" if "import_modules_from" in str(error) else "it"
         raise BadInputError(

@@ -53,4 +53,5 @@ def in_words(origin: dict[str, Any]) -> str:
     counted = f"{origin['figures']}, torch {origin['torch']}, {origin['date'][:10]}"
     if origin["figures"] == "analytic":
         return counted
-    return f"{counted}, {origin['device']} ({origin['device_name']}), {origin['dtype']}, {origin['threads']} threads"
+    threads = f"{origin['threads']} thread{'s' if origin['threads'] != 1 else ''}"
+    return f"{counted}, {origin['device']} ({origin['device_name']}), {origin['dtype']}, {threads}"

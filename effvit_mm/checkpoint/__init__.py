@@ -9,6 +9,7 @@ from effvit_mm.checkpoint.convert import (
     convert_state_dict,
 )
 from effvit_mm.checkpoint.fit import check_some_fit, load_whole, read_weights, weights_of
+from effvit_mm.checkpoint.origin import load_trained
 from effvit_mm.checkpoint.safe_load import UnsafeCheckpointError, load_safely, make_loading_safe
 from effvit_mm.checkpoint.whole_file import written_whole
 
@@ -23,6 +24,7 @@ __all__ = [
     "convert_file",
     "convert_state_dict",
     "load_safely",
+    "load_trained",
     "load_whole",
     "make_loading_safe",
     "read_weights",

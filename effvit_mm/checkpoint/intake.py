@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from effvit_mm.backbones.dense_backbone import DenseBackbone
 from effvit_mm.checkpoint.fit import read_weights, weights_of
+from effvit_mm.checkpoint.origin import backbone_noted
 from effvit_mm.checkpoint.released import shown_shape
 from effvit_mm.checkpoint.safe_load import UnsafeCheckpointError
 from effvit_mm.errors import BadInputError, some_of
@@ -187,11 +188,17 @@ def _refusal(
     kind = type(backbone).__name__
     listing = "".join(f"\n  {problem}" for problem in problems[:NUM_EXAMPLES])
     more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
-    return f"{file} does not fit the backbone {kind}:{listing}{more}\n{_remedy(given, own, file)}"
+    return f"{file} does not fit the backbone {kind}:{listing}{more}\n{_remedy(kind, given, own, file)}"
 
 
-def _remedy(given: Mapping[str, Tensor], own: Mapping[str, Tensor], file: str) -> str:
-    if not given.keys() & own.keys():
+def _remedy(kind: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor], file: str) -> str:
+    noted = "" if "://" in file else backbone_noted(file)
+    if noted not in ("", kind):
+        return (
+            f"it holds {noted}, this config has {kind}: give a checkpoint of {kind}, or set "
+            f"model.backbone.type={noted} and its options"
+        )
+    if not noted and not given.keys() & own.keys():
         return (
             f"none of its names ({next(iter(given))}, ...) is one of ours: convert a released file first, with "
             f"tools/convert.py {file} DESTINATION --to NAME --task backbone"

@@ -71,7 +71,8 @@ def find_readers() -> Readers:
         return import_module("h5py"), import_module("scipy.io.matlab")
     except ImportError as error:
         raise BadInputError(
-            f"reading nyu_depth_v2_labeled.mat needs {error.name}, which is not installed: pip install 'effvit_mm[nyu]'"
+            f"reading nyu_depth_v2_labeled.mat needs {error.name}, which is not installed: in the clone, "
+            f"pip install -e '.[nyu]'"
         ) from error
 
 

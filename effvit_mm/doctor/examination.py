@@ -92,7 +92,8 @@ def _success(step: str, outcome: Outcome) -> Iterator[Finding]:
             return
     if step == "torch":
         build = f"CUDA {facts['cuda']}" if facts["cuda"] else "no CUDA"
-        found = f"{facts['version']} imports and computes; {build}; {facts['threads']} threads"
+        threads = f"{facts['threads']} thread{'s' if facts['threads'] != 1 else ''}"
+        found = f"{facts['version']} imports and computes; {build}; {threads}"
     elif step == "forward":
         shapes = " ".join("x".join(map(str, shape[1:])) for shape in facts["shapes"])
         found = f"anchorformer_t gives {shapes} in {facts['ms']:.0f} ms"

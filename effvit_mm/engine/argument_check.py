@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from effvit_mm.engine.explain import arguments_of, names_in
+from effvit_mm.engine.types_of_ours import how_to_register
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
 
@@ -48,8 +49,8 @@ def check_arguments(cfg: Config, splits: tuple[str, ...]) -> None:
         cls = _class_of(HOOKS, spec, cfg)
         if cls is None and isinstance(spec["type"], str):
             with HOOKS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
-                known = near_names(spec["type"], names_in(registry))
-            raise BadInputError(f"{path}.type={spec['type']!r} is not a registered hook; {known}")
+                remedy = how_to_register(spec["type"], names_in(registry))
+            raise BadInputError(f"{path}.type={spec['type']!r} is not a registered hook; {remedy}")
         _check_names(path, spec, cls, "hook")
     for split in splits:
         loader, loop = cfg.get(f"{split}_dataloader"), cfg.get(f"{split}_cfg")

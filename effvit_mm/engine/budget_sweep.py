@@ -20,10 +20,12 @@ from effvit_mm.engine.launch import evaluate
 from effvit_mm.engine.report import write_json
 from effvit_mm.engine.run import load_config
 from effvit_mm.errors import BadInputError
-from effvit_mm.registry import near_names
+from effvit_mm.registry import BACKBONES, near_names
 
 # Of several metrics the first of these is drawn, unless one is named.
 PREFERRED = ("coco/segm_mAP", "coco/bbox_mAP", "mIoU", "depth/rmse", "depth/abs_rel", "accuracy/top1")
+# What a budget of tokens is called, and by the tool.
+BUDGETS = {"keep": "--keep", "num_anchors": "--num-anchors"}
 MEASURED = "measured.json"
 # Of each budget, on the page.
 NUM_PREDICTIONS = 2
@@ -81,6 +83,9 @@ def sweep(
         cfg = load_config(config_file, work_dir=place, overlays=overlays, data_root=data_root, options=budget)
         _check_argument(cfg, argument)
         _check_shapes(cfg, checkpoint, argument, value)
+        # By its name MMEngine finds a visualizer again, and all budgets would write where the first one does.
+        if isinstance(cfg.get("visualizer"), dict):
+            cfg.visualizer.name = place.name
         configs.append(_written(cfg, place / f"{config_file.stem}.py"))
     evaluations = (_evaluated(config, checkpoint) for config, checkpoint in zip(configs, files, strict=True))
     first = next(evaluations)
@@ -103,13 +108,19 @@ def _check_argument(cfg: Config, argument: str) -> None:
     backbone = MODELS.get(name)
     if backbone is None:
         raise BadInputError(f"model.backbone.type={name!r} is not registered; {near_names(name, MODELS.module_dict)}")
-    known = {parameter for base in backbone.__mro__ for parameter in inspect.signature(base.__init__).parameters}
-    known -= {"self", "args", "kwargs"}
-    if argument not in known:
+    if argument not in _arguments_of(backbone):
+        having = [f"{family}_*" for family, cls in BACKBONES.items() if argument in _arguments_of(cls)]
+        of_others = f", which {' and '.join(having)} have" if having else ""
+        own = [f"{word} ({budget})" for budget, word in BUDGETS.items() if budget in _arguments_of(backbone)]
         raise BadInputError(
-            f"the backbone {name} has no argument {argument!r} to sweep; a token budget is num_anchors of "
-            f"AnchorFormer, or keep of a backbone that selects tokens; {near_names(argument, known)}"
+            f"the backbone {name} has no argument {argument!r} to sweep{of_others}; it has "
+            f"{'a budget of tokens in ' + own[0] if own else 'no budget of tokens'}"
         )
+
+
+def _arguments_of(backbone: type) -> set[str]:
+    names = {parameter for base in backbone.__mro__ for parameter in inspect.signature(base.__init__).parameters}
+    return names - {"self", "args", "kwargs"}
 
 
 def _check_shapes(cfg: Config, checkpoint: Path, argument: str, value: float) -> None:

@@ -12,6 +12,7 @@ from effvit_mm.engine.dataset_spec import check_presence
 from effvit_mm.engine.depth_check import check_depth, reads_depth
 from effvit_mm.engine.picture_check import check_pictures
 from effvit_mm.engine.segmentation_check import check_segmentation, pairs_masks
+from effvit_mm.engine.types_of_ours import how_to_register
 from effvit_mm.errors import BadInputError, some_of
 from effvit_mm.registry import near_names
 
@@ -122,7 +123,9 @@ def _is_coco_class(kind: Any, name: str, scope: str) -> bool:
     with DATASETS.switch_scope_and_registry(scope) as registry:
         cls = registry.get(kind) if isinstance(kind, str) else kind
         if cls is None:
-            raise BadInputError(f"{name}.type={kind!r} is not registered; {near_names(kind, registry.module_dict)}")
+            raise BadInputError(
+                f"{name}.type={kind!r} is not registered; {how_to_register(kind, registry.module_dict)}"
+            )
     # A subclass that reads its files in its own way is left to itself.
     return (
         isinstance(cls, type)

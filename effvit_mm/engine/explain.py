@@ -23,6 +23,7 @@ from mmengine.registry import Registry, build_from_cfg
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
 from effvit_mm.engine.dead_worker import LOST, WorkerDiedError, explain_dead_worker
+from effvit_mm.engine.types_of_ours import how_to_register
 from effvit_mm.errors import BadInputError, MendableError
 from effvit_mm.registry import near_names
 
@@ -138,7 +139,7 @@ def _explain_building(error: Exception, said: str, frames: list[FrameType], buil
         kind = spec.get("type")
         if not isinstance(kind, str):
             return f"{path} is {_short(spec)}, expected a dict with the type of a {registry.name}, type='...'"
-        return f"{path}.type={kind!r} is not a registered {registry.name}; {near_names(kind, names_in(registry))}"
+        return f"{path}.type={kind!r} is not a registered {registry.name}; {how_to_register(kind, names_in(registry))}"
     if not isinstance(spec, dict):
         return f"{path} is {_short(spec)}, expected dict(type='...'): {said}"
     values = ", ".join(f"{key}={_short(value)}" for key, value in spec.items() if not str(key).startswith("_"))

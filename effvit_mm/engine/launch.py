@@ -10,7 +10,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from torch import nn
 
-from effvit_mm.checkpoint import check_some_fit, load_whole, make_loading_safe, read_weights
+from effvit_mm.checkpoint import check_some_fit, load_trained, load_whole, make_loading_safe, read_weights
 from effvit_mm.engine.config_check import check_config
 from effvit_mm.engine.data_check import check_data
 from effvit_mm.engine.explain import explained
@@ -153,7 +153,7 @@ def evaluate(
     prepare_processes(cfg)
     with explained(cfg):
         runner = ExactRunner.from_cfg(cfg)
-        load_whole(_unwrapped(runner.model), weights, checkpoint)
+        load_trained(_unwrapped(runner.model), weights, checkpoint, cfg)
         del weights
         return runner.test()
 

@@ -87,8 +87,8 @@ def _check_scheduler(scheduler: dict, place: str, wrapper: Any) -> None:
     kind = scheduler.get("type")
     if kind == "OneCycleLR":
         raise BadInputError(
-            f"param_scheduler has a OneCycleLR, which takes every layer to the same eta_max and so undoes {NAME}; "
-            f"use LinearLR and CosineAnnealingLR, or param_scheduler=None for a constant rate"
+            f"{place} is a OneCycleLR, which takes every layer to the same eta_max and so undoes {NAME}; expected "
+            f"LinearLR and CosineAnnealingLR, or a constant rate: --cfg-options param_scheduler=None"
         )
     floor = scheduler.get("eta_min")
     if not isinstance(floor, int | float) or not floor:

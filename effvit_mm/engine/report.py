@@ -80,9 +80,9 @@ class RunReportHook(Hook):
         folder = self._draw(runner, work_dir / "predictions")
         show_figures(figures, phase, self._say_empty(figures))
         console = Console()
-        console.print(f"figures   {work_dir / 'metrics.json'}", soft_wrap=True)
+        console.print(f"figures      {work_dir / 'metrics.json'}", soft_wrap=True)
         if folder:
-            console.print(f"pictures  {folder}", soft_wrap=True)
+            console.print(f"pictures     {folder}", soft_wrap=True)
 
     def _count(self, outputs: Sequence[Any] | None) -> None:
         for sample in outputs or ():

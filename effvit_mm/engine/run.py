@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from effvit_mm.checkpoint import load_safely
 from effvit_mm.config_file import read_config, require_model
+from effvit_mm.config_options import REPLACEMENT, in_own_config
 from effvit_mm.engine.config_check import check_config, check_options, check_shapes, check_work_dir
 from effvit_mm.engine.model_check import check_build, check_model
 from effvit_mm.engine.overlays import apply_overlay, keep_few_pictures, make_toy_scenes
@@ -188,10 +189,29 @@ def _set_option(cfg: Config, path: str, value: Any) -> None:
     try:
         cfg.merge_from_dict({path: value})
     except (LookupError, TypeError, AttributeError, AssertionError) as error:
-        raise BadInputError(
-            f"--cfg-options {path}={value!r} cannot be set ({error}); expected the path of a value of the config, "
-            f"with positions of lists as numbers"
-        ) from error
+        reason = _no_place(cfg, path, value) or (
+            f"cannot be set ({error}); expected the path of a value of the config, with positions of lists as numbers"
+        )
+        raise BadInputError(f"--cfg-options {path}={value!r}: {reason}") from error
+
+
+def _no_place(cfg: Config, path: str, value: Any) -> str:
+    """Say at which step the path of an option leaves the config; an empty string where it does not."""
+    node: Any = cfg._cfg_dict
+    names = path.split(".")
+    for i, name in enumerate(names):
+        place = ".".join(names[:i])
+        if isinstance(node, list) and name.isdecimal():
+            if int(name) >= len(node):
+                return f"{place} has {len(node)} entries, expected a position from 0 to {len(node) - 1}"
+            node = node[int(name)]
+        elif isinstance(node, dict):
+            node = node.get(name, ConfigDict())
+        else:
+            inner = "=dict(".join(names[i:]) + f"={value!r}" + ")" * (len(names) - i - 1)
+            whole = in_own_config(cfg.filename, place, REPLACEMENT.format(inner))
+            return f"{place} is {str(node)[:80]}, no dict with a value {name!r}; in its place {whole}"
+    return ""
 
 
 def _move_data(cfg: Config, data_root: Path) -> None:

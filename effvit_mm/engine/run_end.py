@@ -44,10 +44,14 @@ def show_complete(cfg: Config, checkpoint: Path, done: str) -> None:
     if figures.is_file():
         show_figures(_read(figures), "last evaluation")
     show_end(cfg, checkpoint)
+    # A run that has just ended said it beside its figures.
+    pictures = Path(cfg.work_dir, "predictions")
+    if pictures.is_dir():
+        print(f"pictures     {pictures}")
 
 
 def show_end(cfg: Config, checkpoint: Path | None) -> None:
-    """Name the last checkpoint, the command that evaluates it, and the folder of pictures.
+    """Name the last checkpoint and the command that evaluates it.
 
     Args:
         cfg: The config of the run.
@@ -61,9 +65,6 @@ def show_end(cfg: Config, checkpoint: Path | None) -> None:
         words = (tool if tool.is_file() else "tools/test.py", written if written.is_file() else source, checkpoint)
         print(f"checkpoint   {checkpoint}")
         print(f"evaluate it  python {' '.join(shlex.quote(str(word)) for word in words)}")
-    pictures = Path(cfg.work_dir, "predictions")
-    if pictures.is_dir():
-        print(f"pictures     {pictures}")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
 from effvit_mm.engine.explain import names_in
+from effvit_mm.engine.types_of_ours import how_to_register
 from effvit_mm.errors import BadInputError
-from effvit_mm.registry import near_names
 
 # Those of other libraries that load truth without being mmcv's LoadAnnotations.
 OTHER_TRUTH = ("LoadDepth", "LoadDepthAnnotation")
@@ -95,6 +95,6 @@ def _class_of(step: dict[str, Any], scope: str | None) -> type:
         if cls is None:
             raise BadInputError(
                 f"test_dataloader.dataset.pipeline has {step['type']!r}, which is no registered transform; "
-                f"{near_names(step['type'], names_in(registry))}"
+                f"{how_to_register(step['type'], names_in(registry))}"
             )
     return cls

@@ -12,7 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
-from effvit_mm.checkpoint import load_safely, load_whole, weights_of
+from effvit_mm.checkpoint import load_safely, load_trained, weights_of
 from effvit_mm.engine.config_check import check_config
 from effvit_mm.engine.explain import explained
 from effvit_mm.engine.model_check import check_model
@@ -63,7 +63,7 @@ def load_model(cfg: Config, checkpoint: Path, device: str | None) -> tuple[nn.Mo
     content = load_safely(checkpoint)
     with explained(cfg), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         model = _build(cfg)
-        load_whole(model, weights_of(content, checkpoint), checkpoint)
+        load_trained(model, weights_of(content, checkpoint), checkpoint, cfg)
         meta = _noted(content)
         if meta is None:
             depth = task_of(model) == "depth"

@@ -55,7 +55,7 @@ def test_the_page_needs_no_network_and_holds_every_figure(tmp_path):
     assert page.count("<tr") == 1 + len(ROWS)
     assert page.count('class="front"') == 3
     assert not re.search(r"(src|href)=\"(?!data:)", page)
-    for words in ("a &lt;command&gt;", "4.00", "analytic", "measured", "1 threads"):
+    for words in ("a &lt;command&gt;", "4.00", "analytic", "measured", "1 thread"):
         assert words in page
 
 

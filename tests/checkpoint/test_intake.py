@@ -136,6 +136,27 @@ def test_a_released_file_is_sent_to_the_converter():
         fit_backbone(LIT(variant="s", **SMALL), released, "lit_s.pth")
 
 
+def written_by_a_run(file, weights, config):
+    """Write a checkpoint as MMEngine's runner does."""
+    inside = {f"backbone.{name}": value for name, value in weights.items()}
+    torch.save({"meta": {"cfg": config, "epoch": 1}, "message_hub": {}, "state_dict": inside}, file)
+    return str(file)
+
+
+def test_a_run_of_another_backbone_is_answered_with_both_names(tmp_path):
+    config = "default_scope = 'mmseg'\nmodel = dict(\n    type='X', backbone=dict(\n        keep=0.5, type='DeiT'))\n"
+    file = written_by_a_run(tmp_path / "epoch_1.pth", DeiT(variant="t", **SMALL_PLAIN).state_dict(), config)
+    with pytest.raises(BadInputError, match="it holds DeiT, this config has Pyramid: give a checkpoint of Pyramid"):
+        fit_backbone(Pyramid(**SMALL), read_pretrained(file), file)
+
+
+@pytest.mark.parametrize("config", ["model = dict(backbone=dict(type='Pyramid'))", "model = dict(", None])
+def test_a_run_that_names_no_other_backbone_is_answered_with_its_options(tmp_path, config):
+    file = written_by_a_run(tmp_path / "epoch_1.pth", Pyramid(**SMALL).state_dict(), config)
+    with pytest.raises(BadInputError, match=r"give model\.backbone the type, variant and options"):
+        fit_backbone(Pyramid(**{**SMALL, "mlp_ratios": (4, 3, 2, 2)}), read_pretrained(file), file)
+
+
 def test_what_the_converter_noted_beside_a_file_is_repeated(tmp_path):
     weights = classifier("lit_s", **SMALL)
     (tmp_path / "dense.json").write_text('{"overrides": {"output_norms": [1, 2, 3]}}')

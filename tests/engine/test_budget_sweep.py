@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from effvit_mm.analysis.latency import Setting
 from effvit_mm.backbones import AnchorFormer
@@ -71,6 +72,15 @@ def test_a_sweep_started_again_evaluates_and_measures_nothing_twice(place):
     assert calls == ["5.pth", "7.pth", "measured"]
 
 
+def test_every_budget_has_a_visualizer_of_its_own(place):
+    folder, _ = place
+    with (folder / "small.py").open("a") as file:
+        file.write("visualizer = dict(type='Visualizer', name='visualizer')\n")
+    report = run(folder)
+    names = [Config.fromfile(report / f"num_anchors_{value}/small.py").visualizer.name for value in (5, 7)]
+    assert names == ["num_anchors_5", "num_anchors_7"]
+
+
 def test_an_interrupted_sweep_goes_on_behind_its_last_evaluation(place, monkeypatch):
     folder, calls = place
     finished = budget_sweep.evaluate
@@ -121,7 +131,11 @@ def test_of_a_depth_estimators_figures_the_rmse_is_drawn():
     ("options", "message"),
     [
         ({"checkpoints": (5,)}, r"num_anchors=7 needs weights of other shapes than .*5.pth holds: .*one checkpoint"),
-        ({"argument": "keep"}, "AnchorFormer has no argument 'keep' to sweep; a token budget is num_anchors"),
+        (
+            {"argument": "keep"},
+            r"AnchorFormer has no argument 'keep' to sweep, which tosa_deit_\* have; it has a budget of tokens in "
+            r"--num-anchors \(num_anchors\)$",
+        ),
         ({"checkpoints": (5, 7, 5)}, "3 checkpoints for the values"),
         ({"values": (5, 5)}, "each value once"),
         ({"values": (5, -7)}, "the backbone refuses num_anchors -7: .*num_anchors=-7"),

@@ -130,6 +130,18 @@ def test_a_misspelt_data_set_gets_near_names_of_its_library():
     assert "'ADE2OKDataset' is not registered; did you mean 'ADE20KDataset'" in message(cfg)
 
 
+def test_a_data_set_of_ours_that_is_not_imported_is_answered_with_its_module(monkeypatch):
+    import effvit_mm.depth  # noqa: F401
+    from effvit_mm.registry import DATASETS
+
+    monkeypatch.delitem(DATASETS._module_dict, "DepthListDataset")
+    cfg = Config(dict(default_scope="mmseg", train_dataloader=dict(dataset=dict(type="DepthListDataset"))))
+    text = message(cfg)
+    assert "type='DepthListDataset' is not registered; it is registered by effvit_mm.depth" in text
+    assert "takes the place of its base's" in text
+    assert "imports=['effvit_mm', 'effvit_mm.engine', 'effvit_mm.depth', ...]" in text
+
+
 def test_a_relative_annotation_path_is_found_under_the_root(tmp_path, monkeypatch):
     write_coco(tmp_path / "set")
     monkeypatch.chdir(tmp_path)

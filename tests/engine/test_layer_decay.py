@@ -148,7 +148,7 @@ def test_the_toy_overlay_with_its_single_cycle_is_refused(tmp_path, monkeypatch)
     leaf, overlay = ROOT / "configs/coco/maskrcnn_anchorformer.py", ROOT / "configs/_base_/toy/maskrcnn.py"
     cfg = load_config(leaf, options=SWITCH)
     cfg.merge_from_dict(dict(param_scheduler=Config.fromfile(overlay).param_scheduler))
-    with pytest.raises(BadInputError, match="param_scheduler=None"):
+    with pytest.raises(BadInputError, match=r"rate: --cfg-options param_scheduler=None$"):
         check_layer_decay(cfg)
 
 

@@ -55,7 +55,9 @@ def test_an_evaluation_leaves_figures_and_pictures(runner, sample, tmp_path, cap
     assert figures == {"coco/bbox_mAP_50": 0.25, "coco/bbox_mAP_l": -1.0, "odd": None}
     shown = capsys.readouterr().out
     assert "0.2500" in shown
-    assert "metrics.json" in shown
+    # In line with what the end of a run names.
+    assert f"figures      {tmp_path}/run/metrics.json" in shown
+    assert f"pictures     {tmp_path}/run/predictions" in shown
     assert len(list((tmp_path / "run/predictions").iterdir())) == 1
 
 

@@ -1,5 +1,7 @@
 """From a command line to a config: options, roots, and which checkpoint a resumed run takes."""
 
+import textwrap
+
 import pytest
 import torch
 from cases import ROOT
@@ -23,6 +25,40 @@ def test_options_win_over_the_file():
     cfg = load_config(MASKRCNN, options={"model.backbone.variant": "t", "train_cfg.max_epochs": 3})
     assert cfg.model.backbone.variant == "t"
     assert cfg.train_cfg.max_epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("param_scheduler.7.begin", 1, "param_scheduler has 2 entries, expected a position from 0 to 1"),
+        ("train_cfg.max_epochs.first", 1, "train_cfg.max_epochs is 12, no dict with a value 'first'"),
+        ("train_cfg.max_epochs.first", 1, "maskrcnn_mine.py:\n  _base_ = ['maskrcnn_anchorformer.py']\n"),
+        (
+            "train_cfg.max_epochs.first.odd",
+            "a",
+            "train_cfg = dict(max_epochs=dict(first=dict(odd='a'), _delete_=True))",
+        ),
+        ("model.neck.in_channels.type", "a", "model = dict(neck=dict(in_channels=dict(type='a', _delete_=True)))"),
+        ("param_scheduler.0.begin.odd", 1, "param_scheduler.0.begin is 0, no dict with a value 'odd'"),
+        ("param_scheduler.0.begin.odd", 1, "with the whole list that it is in"),
+    ],
+)
+def test_an_option_that_leads_nowhere_is_answered_with_what_is_there(option, value, said):
+    with pytest.raises(BadInputError) as caught:
+        load_config(MASKRCNN, options={option: value})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["model.neck.in_channels.type", "train_cfg.max_epochs.first.type"])
+def test_the_lines_that_are_shown_for_a_dict_are_a_config_that_holds_it(tmp_path, path):
+    with pytest.raises(BadInputError) as caught:
+        load_config(MASKRCNN, options={path: "agent"})
+    lines = textwrap.dedent(str(caught.value).partition("\n")[2]).replace(MASKRCNN.name, str(MASKRCNN))
+    (tmp_path / "maskrcnn_mine.py").write_text(lines)
+    mine = Config.fromfile(tmp_path / "maskrcnn_mine.py")
+    for name in path.split("."):
+        mine = mine[name]
+    assert mine == "agent"
 
 
 def test_the_work_dir_is_named_after_the_config_unless_given(tmp_path):

@@ -64,6 +64,13 @@ def test_torn_figures_are_left_out(work_dir, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_run_that_has_just_ended_leaves_its_pictures_to_the_report(work_dir, capsys):
+    show_end(run_config(work_dir), work_dir / "epoch_3.pth")
+    shown = capsys.readouterr().out
+    assert f"checkpoint   {work_dir}/epoch_3.pth\n" in shown
+    assert "predictions" not in shown
+
+
 def test_a_run_without_checkpoint_names_none(work_dir, capsys):
     show_end(run_config(work_dir), None)
     assert "python" not in capsys.readouterr().out

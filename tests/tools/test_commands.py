@@ -153,6 +153,12 @@ def test_files_of_the_clone_that_a_page_names_are_there(page):
         ("\"model.test_cfg=dict(mode='slide', stride=(341, 341))\"", "set its values one by one: model.test_cfg.name="),
         ("model.test_cfg=dict(mode=slide)", "set its values one by one: model.test_cfg.name="),
         ("\"model={'a': 1}\"", "set its values one by one: model.name="),
+        (
+            "\"model.backbone.mixers={'type':'agent'}\"",
+            "model = dict(backbone=dict(mixers=dict(type='agent', _delete_=True)))",
+        ),
+        ("model.neck=dict(mode=slide)", "model = dict(neck=dict(..., _delete_=True))"),
+        ("custom_hooks.0=dict(a=3)", "with the whole list that it is in"),
         ("model.neck=(1,2),(3,4)", "model.neck=(1,2),(3,4) cannot be read, expected a number"),
         ("model.neck=(1,2", "model.neck=(1,2 cannot be read, expected a number"),
         ("a.b=1 configs/coco/maskrcnn_lit.py", "is no value of the config, expected key.of.value=3"),

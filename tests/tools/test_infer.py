@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 from tiny_models import FEW_SCENES, write_model
 
 SHORT = tuple(f"{name}={value}" for name, value in FEW_SCENES.items())
@@ -37,6 +38,20 @@ def test_a_folder_is_predicted_and_what_cannot_be_is_listed_with_status_1(workpl
     assert sorted(file.name for file in (out / "drawn").iterdir()) == ["a.png", "b.png"]
     # No scenes are rendered for pictures of one's own.
     assert not (workplace.folder / "data").exists()
+
+
+def test_a_toy_checkpoint_without_the_switch_is_answered_with_it_alone(workplace, pictures):
+    content = torch.load(workplace.folder / "made/epoch_1.pth")
+    content["meta"]["cfg"] = "toy_scenes = dict(num_train=5)\nmodel = dict(type='MonoDepthEstimator')\n"
+    torch.save(content, workplace.folder / "toy.pth")
+    done = workplace.run(f"{INFER} pictures --out new".replace("made/epoch_1.pth", "toy.pth"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: checkpoint toy.pth is of a run with --toy")
+    assert "add --toy" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    # With the switch it is the rest of the options that are missing.
+    done = workplace.run(f"{INFER} pictures --toy --out new".replace("made/epoch_1.pth", "toy.pth"))
+    assert "is of another network than the config's" in done.stderr
 
 
 def test_bad_input_is_answered_in_a_few_lines_and_nothing_is_written(workplace, pictures):
