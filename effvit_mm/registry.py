@@ -92,7 +92,11 @@ def build_mechanism(registry: Registry, spec: str | Mapping[str, Any], *args: An
     try:
         return kind(*args, **{**defaults, **options})
     except TypeError as error:
-        raise ValueError(f"{registry.name} {name!r} cannot be built with {options}: {error}") from error
+        values = ", ".join(f"{key}={value!r}" for key, value in {**defaults, **options}.items()) or "no options"
+        raise ValueError(
+            f"{registry.name} {name!r} cannot be built from {values} ({error}); correct the value of wrong type, or "
+            f"give the one that is missing"
+        ) from error
 
 
 def near_names(name: object, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from effvit_mm.analysis.kept_tokens import draw_kept_tokens, kept_maps
+from effvit_mm.engine.report import as_shown
 from effvit_mm.engine.selector_hook import selective_backbones
 from effvit_mm.registry import HOOKS
 
@@ -80,7 +81,7 @@ class KeptTokensHook(Hook):
         file = Path(runner.work_dir, "kept_tokens.png")
         file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(file), draw_kept_tokens(pictures, maps)[..., ::-1])
-        Console().print(f"kept tokens  {file}", soft_wrap=True)
+        Console().print(f"kept tokens  {as_shown(file)}", soft_wrap=True)
 
 
 def _to_look_at(prepared: Tensor, preprocessor: Any, size: tuple[int, ...]) -> np.ndarray:

@@ -80,9 +80,9 @@ class RunReportHook(Hook):
         folder = self._draw(runner, work_dir / "predictions")
         show_figures(figures, phase, self._say_empty(figures))
         console = Console()
-        console.print(f"figures      {work_dir / 'metrics.json'}", soft_wrap=True)
+        console.print(f"figures      {as_shown(work_dir / 'metrics.json')}", soft_wrap=True)
         if folder:
-            console.print(f"pictures     {folder}", soft_wrap=True)
+            console.print(f"pictures     {as_shown(folder)}", soft_wrap=True)
 
     def _count(self, outputs: Sequence[Any] | None) -> None:
         for sample in outputs or ():
@@ -110,6 +110,11 @@ class RunReportHook(Hook):
             else:
                 draw_sample(runner.visualizer, sample, file, score_threshold=self.score_threshold)
         return folder if samples else None
+
+
+def as_shown(path: Path) -> Path:
+    """Shorten a path to what a person would type in the working folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def names_of(pictures: Sequence[Path]) -> list[str]:

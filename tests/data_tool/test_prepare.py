@@ -268,5 +268,5 @@ def test_without_h5py_the_command_that_installs_it_is_told(tmp_path, monkeypatch
     for name in ("nyu_depth_v2_labeled.mat", "splits.mat"):
         (tmp_path / name).write_bytes(b"")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(BadInputError, match=r"needs h5py.*effvit_mm\[nyu\]"):
+    with pytest.raises(BadInputError, match=r"needs h5py.*pip install -e '\.\[nyu\]\'"):
         prepare_nyu(tmp_path, tmp_path / "nyu", only="test")

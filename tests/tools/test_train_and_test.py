@@ -28,7 +28,7 @@ def test_a_run_leaves_figures_pictures_config_and_checkpoint(workplace, trained)
 
 def test_the_end_of_a_run_names_the_command_that_evaluates_it_and_the_pictures(workplace, trained):
     evaluate = f"python tools/test.py work_dirs/{RUN}/{RUN}.py work_dirs/{RUN}/epoch_1.pth"
-    checkpoint, command, pictures = trained.splitlines()[-3:]
+    pictures, checkpoint, command = trained.splitlines()[-3:]
     assert checkpoint.split() == ["checkpoint", f"work_dirs/{RUN}/epoch_1.pth"]
     assert command.endswith(evaluate)
     assert pictures.split() == ["pictures", f"work_dirs/{RUN}/predictions"]
