@@ -1,4 +1,4 @@
-"""Which parameters of columnar networks and of LIT decay, where a recipe is DeiT's or Swin's."""
+"""Which parameters of columnar networks and of LIT decay, where a recipe is DeiT's, Swin's or AdaBins'."""
 
 import pytest
 from cases import BACKBONES, ROOT, needs_mmpretrain
@@ -24,9 +24,11 @@ def decays(network, leaf):
         pytest.param("anchorformer", "imagenet/cls_anchorformer", 0.05, marks=needs_mmpretrain),
         ("tosa_deit", "coco/maskrcnn_tosa", 0.05),
         ("pyramid", "coco/maskrcnn_pyramid", 0.05),
+        ("tosa_deit", "nyu/depth_tosa", 0.1),
+        ("anchorformer", "nyu/depth_anchorformer", 0.1),
     ],
 )
-def test_recipes_of_deit_and_swin_spare_vectors_tables_and_tokens(network, leaf, rate):
+def test_recipes_of_deit_swin_and_adabins_spare_vectors_tables_and_tokens(network, leaf, rate):
     found = decays(network, leaf)
     assert ("tosa" in network) == ("prefix.tokens" in found)
     for name, (decay, ndim) in found.items():

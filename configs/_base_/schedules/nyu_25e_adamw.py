@@ -1,6 +1,7 @@
 # 25 epochs of 16 pictures a step, AdamW with weight decay 0.1, learning rate up to 3.57e-4 and down again: AdaBins'
 # one-cycle policy (arXiv 2011.14141: from 1/25 of the peak in 30 % of the steps, down to 1/2500), its rise linear.
 # Written as two schedulers, because --auto-scale-lr does not reach a one-cycle policy's own peak.
+# Norms, biases and their tables, anchors, temperatures, tables of positions and prefix tokens do not decay.
 max_epochs = 25
 warmup_epochs = 8
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=1)
@@ -18,6 +19,8 @@ optim_wrapper = dict(
             "anchors": dict(decay_mult=0.0),
             "temperature": dict(decay_mult=0.0),
             "bias_table": dict(decay_mult=0.0),
+            "positions.table": dict(decay_mult=0.0),
+            "prefix.tokens": dict(decay_mult=0.0),
         },
     ),
 )
