@@ -33,6 +33,9 @@ from rich.table import Table
 
 Row = dict[str, Any]
 
+# What times are the ratio to.
+PEER = "ResNet-18"
+
 
 def run_cell(
     task: Task, name: str, seed: int, folder: Path, data: str | None, hooks: Sequence[dict[str, Any]] = ()
@@ -78,7 +81,6 @@ def trained(task: Task, name: str, seed: int, folder: Path, data: str | None) ->
     for checkpoint in work_dir.glob("*.pth"):
         checkpoint.unlink()
     return {
-        "score": figures[task.metric] * task.factor,
         "gigabytes": usage.ru_maxrss * 1024 / 1e9,
         "processor_minutes": (usage.ru_utime + usage.ru_stime) / 60,
         "metrics": figures,
@@ -88,10 +90,10 @@ def trained(task: Task, name: str, seed: int, folder: Path, data: str | None) ->
 
 
 def table_of(rows: Sequence[Row], times: Sequence[Row], *, real: bool) -> Table:
-    """A row for each backbone: score, time over the yardstick's, memory; the mean over seeds."""
+    """A row for each backbone: score, time over the peer's, memory; the mean over seeds."""
     rows = [row for row in rows if TASKS[row["task"]].real == real]
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
-    table = Table("backbone", caption="score · time of a step over pyramid_t's · peak memory in GB", box=box.MARKDOWN)
+    table = Table("backbone", caption=f"score · time of a step over {PEER}'s · peak memory in GB", box=box.MARKDOWN)
     for task in tasks:
         table.add_column(TASKS[task].label, justify="right")
     for name in [name for name in BACKBONES if any(row["backbone"] == name for row in rows)]:
@@ -104,15 +106,20 @@ def cell(rows: Sequence[Row], times: Sequence[Row], task: str, name: str) -> str
     found = [row for row in rows if (row["task"], row["backbone"]) == (task, name)]
     if not found:
         return "-"
-    scores = [row["score"] for row in found]
-    digits = 3 if TASKS[task].factor == 1 and max(scores) < 10 else 1
-    text = f"{statistics.fmean(scores):.{digits}f}"
-    if len(scores) > 1:
-        text += f" ±{(max(scores) - min(scores)) / 2:.{digits}f}"
+    scores = " / ".join(
+        mean_of([row["metrics"][key] * TASKS[task].factor for row in found]) for key in TASKS[task].metrics
+    )
     seconds = {row["backbone"]: row["seconds"] for row in times if row["task"] == task}
-    both = name in seconds and "pyramid_t" in seconds
-    ratio = f"{seconds[name] / seconds['pyramid_t']:.2f}" if both else "-"
-    return f"{text} · {ratio} · {statistics.fmean(row['gigabytes'] for row in found):.1f}"
+    both = name in seconds and PEER in seconds
+    ratio = f"{seconds[name] / seconds[PEER]:.2f}" if both else "-"
+    return f"{scores} · {ratio} · {statistics.fmean(row['gigabytes'] for row in found):.1f}"
+
+
+def mean_of(values: Sequence[float]) -> str:
+    """The mean, of several with half of their range."""
+    digits = 3 if max(values) < 10 else 1
+    text = f"{statistics.fmean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ±{(max(values) - min(values)) / 2:.{digits}f}"
 
 
 def rows_in(file: Path) -> list[Row]:
