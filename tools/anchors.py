@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="the .png to write")
     parser.add_argument("--checkpoint", type=Path, help="weights of the backbone, or of a model with it")
     parser.add_argument("--layers", nargs="+", metavar="NAME", help="rows of the figure (default: four of the depth)")
-    parser.add_argument("--num-anchors", type=int, default=5, help="anchors a row (default: 5)")
+    parser.add_argument("--per-row", type=int, default=5, help="anchors a row (default: 5)")
     parser.add_argument("--size", type=int, default=SIZE, help=f"shorter side of the picture (default: {SIZE} pixels)")
     return parser.parse_args()
 
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measure, draw and print."""
     args = parse_args()
-    options = dict(layers=args.layers, num_anchors=args.num_anchors, size=args.size)
+    options = dict(layers=args.layers, per_row=args.per_row, size=args.size)
     try:
         maps = draw_anchors(args.model, args.checkpoint, args.picture, args.out, **options)
     except MendableError as error:

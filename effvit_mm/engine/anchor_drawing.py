@@ -35,7 +35,7 @@ def draw_anchors(
     out: str | Path,
     *,
     layers: Sequence[str] | None = None,
-    num_anchors: int = 5,
+    per_row: int = 5,
     size: int = SIZE,
 ) -> dict[str, AnchorMaps]:
     """Draw which tokens of one picture the anchors of some layers gather.
@@ -47,7 +47,7 @@ def draw_anchors(
         picture: The picture's file.
         out: The PNG to write; its folder is made.
         layers: Names of layers, a row each; by default four spread over the depth.
-        num_anchors: Anchors a row at most: those of the layer's heads with the largest shares of the tokens whose maps
+        per_row: Anchors a row at most: those of the layer's heads with the largest shares of the tokens whose maps
             differ. Where anchors coincide, that is one.
         size: Shorter side that the picture is resized to, in pixels; sides are rounded to multiples of 32.
 
@@ -58,8 +58,8 @@ def draw_anchors(
         BadInputError: If the model, a layer, the checkpoint or the picture cannot be used, or a number is out of range.
         NotSavedError: If the figure cannot be written.
     """
-    if num_anchors < 1 or size < MULTIPLE:
-        raise BadInputError(f"num_anchors={num_anchors} must be at least 1, and size={size} at least {MULTIPLE} pixels")
+    if per_row < 1 or size < MULTIPLE:
+        raise BadInputError(f"per_row={per_row} must be at least 1, and size={size} at least {MULTIPLE} pixels")
     if Path(out).suffix.lower() != ".png":
         raise BadInputError(f"{out} must end in .png")
     network = _network(model, checkpoint)
@@ -70,7 +70,7 @@ def draw_anchors(
     was_training = network.training
     maps = anchor_maps(network.eval(), as_tensor(resized)[None].to(device))
     network.train(was_training)
-    figure = _figure(np.array(resized), {name: maps[name] for name in chosen}, num_anchors)
+    figure = _figure(np.array(resized), {name: maps[name] for name in chosen}, per_row)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(Path(out), remedy="Make room or give another file") as partial:
         figure.savefig(partial, format="png", dpi=100)
@@ -106,9 +106,11 @@ def _resized(picture: Image.Image, size: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _figure(picture: np.ndarray, maps: Mapping[str, AnchorMaps], num_anchors: int) -> Figure:
+def _figure(picture: np.ndarray, maps: Mapping[str, AnchorMaps], per_row: int) -> Figure:
     height, width = picture.shape[:2]
-    columns = 1 + num_anchors
+    chosen = {name: strongest(of_layer, per_row) for name, of_layer in maps.items()}
+    # One more than the fullest row where there is something to say of the others.
+    columns = 1 + min(per_row, 1 + max(map(len, chosen.values())))
     figure = Figure(
         figsize=(PANEL * width / height * columns + 0.8, (PANEL + 0.45) * len(maps)),
         layout=ConstrainedLayoutEngine(h_pad=0.12),
@@ -123,36 +125,33 @@ def _figure(picture: np.ndarray, maps: Mapping[str, AnchorMaps], num_anchors: in
         row[0].imshow(picture)
         health = of_layer.health
         row[0].set_title(f"{name}\n{health.effective:.1f} effective, entropy {health.entropy:.2f}", fontsize=8)
-        shown = [
-            (head, anchor, _enlarged(of_layer, head, anchor, (height, width)))
-            for head, anchor in strongest(of_layer, num_anchors)
-        ]
-        for axis, (head, anchor, weights) in zip(row[1:], shown, strict=False):
+        for axis, (head, anchor) in zip(row[1:], chosen[name], strict=False):
             axis.imshow(pale, cmap="gray", vmin=0, vmax=1)
+            weights = _enlarged(of_layer, head, anchor, (height, width))
             image = axis.imshow(weights, cmap="viridis", alpha=0.75, vmin=0, vmax=BRIGHTEST)
             share = float(of_layer.shares[head, anchor])
             axis.set_title(f"head {head}, anchor {anchor}\n{share:.0%} of the tokens", fontsize=8)
-        if len(shown) < num_anchors:
-            row[1 + len(shown)].text(0, 0.5, "the other anchors\nhave maps like these", fontsize=8, va="center")
+        if len(chosen[name]) < per_row:
+            row[1 + len(chosen[name])].text(0, 0.5, "the other anchors\nhave maps like these", fontsize=8, va="center")
         bar = figure.colorbar(image, ax=row[-1], fraction=0.05, extend="max")
         bar.set_label("weight over an average's", fontsize=7)
         bar.ax.tick_params(labelsize=7)
     return figure
 
 
-def strongest(maps: AnchorMaps, num_anchors: int) -> list[tuple[int, int]]:
+def strongest(maps: AnchorMaps, per_row: int) -> list[tuple[int, int]]:
     """Return head and anchor of the maps with the largest shares, leaving out those much like one before.
 
     Args:
         maps: Of a layer.
-        num_anchors: How many at most; fewer where no more differ.
+        per_row: How many at most; fewer where no more differ.
     """
     unit = F.normalize(maps.weights.flatten(0, 1).flatten(1), dim=1)  # (h * M, H * W)
     chosen: list[int] = []
     for place in maps.shares.flatten().argsort(descending=True, stable=True).tolist():
         if not chosen or float((unit[chosen] @ unit[place]).max()) < MAX_LIKENESS:
             chosen.append(place)
-        if len(chosen) == num_anchors:
+        if len(chosen) == per_row:
             break
     return [divmod(place, maps.shares.shape[1]) for place in chosen]
 

@@ -77,7 +77,7 @@ def test_the_largest_shares_come_first_and_no_map_twice():
     ("options", "message"),
     [
         ({"layers": ["blocks.9.mixer"]}, "'blocks.9.mixer' is no anchor layer of the model"),
-        ({"num_anchors": 0}, "num_anchors=0 must be at least 1"),
+        ({"per_row": 0}, "per_row=0 must be at least 1"),
         ({"size": 8}, "size=8"),
     ],
 )
