@@ -10,9 +10,7 @@ from mmengine.runner import load_state_dict
 from torch import Tensor, nn
 
 from effvit_mm.checkpoint.safe_load import load_safely
-from effvit_mm.errors import BadInputError
-
-NUM_EXAMPLES = 6
+from effvit_mm.errors import BadInputError, listed
 
 
 def read_weights(file: str | Path, *, named: str = "checkpoint") -> OrderedDict[str, Tensor]:
@@ -64,11 +62,9 @@ def load_whole(model: nn.Module, weights: OrderedDict[str, Tensor], file: str | 
     try:
         load_state_dict(model, weights, strict=True)
     except RuntimeError as error:
-        lines = [line for line in str(error).splitlines()[1:] if line.strip()]
-        listing = "".join(f"\n  {line[:300]}" for line in lines[:NUM_EXAMPLES])
-        more = f"\n  ... and {len(lines) - NUM_EXAMPLES} more lines" if len(lines) > NUM_EXAMPLES else ""
+        lines = [line[:300] for line in str(error).splitlines()[1:] if line.strip()]
         raise BadInputError(
-            f"checkpoint {file} is of another network than the config's:{listing}{more}\n"
+            f"checkpoint {file} is of another network than the config's:{listed(lines, most=6)}\n"
             f"give the config it was trained with (it lies beside it), or the checkpoint of this config"
         ) from error
 

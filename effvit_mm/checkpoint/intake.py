@@ -23,9 +23,8 @@ from effvit_mm.checkpoint.fit import read_weights, weights_of
 from effvit_mm.checkpoint.origin import backbone_noted
 from effvit_mm.checkpoint.released import shown_shape
 from effvit_mm.checkpoint.safe_load import UnsafeCheckpointError
-from effvit_mm.errors import BadInputError, some_of
+from effvit_mm.errors import BadInputError, listed, some_of
 
-NUM_EXAMPLES = 3
 NUM_NAMED = 8
 
 _OUTPUTS = re.compile(r"(norms|pyramid)\.\d+\..+")
@@ -186,9 +185,7 @@ def _refusal(
     backbone: nn.Module, given: Mapping[str, Tensor], own: Mapping[str, Tensor], file: str, problems: list[str]
 ) -> str:
     kind = type(backbone).__name__
-    listing = "".join(f"\n  {problem}" for problem in problems[:NUM_EXAMPLES])
-    more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
-    return f"{file} does not fit the backbone {kind}:{listing}{more}\n{_remedy(kind, given, own, file)}"
+    return f"{file} does not fit the backbone {kind}:{listed(problems)}\n{_remedy(kind, given, own, file)}"
 
 
 def _remedy(kind: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor], file: str) -> str:

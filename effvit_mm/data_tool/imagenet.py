@@ -9,14 +9,13 @@ from pathlib import Path
 from effvit_mm.data_tool.archives import check_room, files_in, name_files, open_tar, tar_files, write_member
 from effvit_mm.data_tool.opening import show_progress
 from effvit_mm.data_tool.whole_folder import made_whole, place
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, some_of
 
 SPLITS = ("train", "val")
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 SITE = "https://image-net.org/download.php (ILSVRC2012, after registration)"
 ENDINGS = (".jpeg", ".jpg", ".png")
 CLASS_TAR = re.compile(r"n\d{8}\.tar")
-NUM_EXAMPLES = 3
 # "n01751748", "ILSVRC2012_val_00000001.JPEG n01751748", or Kaggle's "ILSVRC2012_val_00000001,n01751748 85 1 499 272"
 LINE = re.compile(r"(?:(?P<picture>[^\s,]+)[\s,]+)?(?P<synset>n\d{8})\b.*")
 HEADER = re.compile(r"ImageId\b.*", re.IGNORECASE)
@@ -175,9 +174,7 @@ def _classes(file: Path, pictures: Sequence[str], where: Path) -> dict[str, str]
     missing = sorted(named.keys() - set(stems))
     for names, what in ((unknown, f"pictures of {where} have no line in"), (missing, "lines have no picture in")):
         if names:
-            more = ", ..." if len(names) > NUM_EXAMPLES else ""
             raise BadInputError(
-                f"{len(names):,} {what} --synsets {file}: {', '.join(names[:NUM_EXAMPLES])}{more}; give the list of "
-                f"these pictures"
+                f"{len(names):,} {what} --synsets {file}: {some_of(names, 3)}; give the list of these pictures"
             )
     return named

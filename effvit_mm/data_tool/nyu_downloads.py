@@ -9,11 +9,10 @@ from pathlib import Path, PurePosixPath
 from effvit_mm.data_tool.archives import check_name, files_in, reading, write_member
 from effvit_mm.data_tool.opening import show_progress
 from effvit_mm.data_tool.whole_folder import place
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, some_of
 
 LISTS = {split: (f"nyu_{split}.txt", f"nyudepthv2_{split}_files_with_gt.txt") for split in ("train", "test")}
 LABELLED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
-NUM_EXAMPLES = 3
 NEEDED = {
     "train": (
         f"the list ({' or '.join(LISTS['train'])}, in the folder train_test_inputs of https://github.com/cleinc/bts) "
@@ -89,7 +88,7 @@ class Downloads:
     @property
     def torn(self) -> str:
         """Names the archives that cannot be opened, for the end of a message."""
-        names = ", ".join(map(str, self._torn[:NUM_EXAMPLES]))
+        names = some_of(self._torn, 3)
         return f"; {names} cannot be opened as a zip archive: fetch it again" if names else ""
 
     def list_of(self, split: str) -> list[tuple[str, ...]]:
@@ -114,11 +113,10 @@ class Downloads:
         """Refuse a list whose files are not all there."""
         missing = [key for key in keys if key not in self]
         if missing:
-            more = ", ..." if len(missing) > NUM_EXAMPLES else ""
             raise BadInputError(
                 f"{len(missing):,} of the {len(keys):,} {split} files of the list "
                 f"{'is' if len(missing) == 1 else 'are'} not in {self.source}: "
-                f"{', '.join(missing[:NUM_EXAMPLES])}{more}; needed is {NEEDED[split]}{self.torn}"
+                f"{some_of(missing, 3)}; needed is {NEEDED[split]}{self.torn}"
             )
         for key in keys:
             place = self._places[key]

@@ -12,10 +12,9 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from effvit_mm.depth.files import MILLIMETRES, read_depth
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, listed
 from effvit_mm.registry import DATASETS
 
-NUM_EXAMPLES = 3
 NUM_SAMPLED = 16  # depth maps read by the check of their unit
 TOY_HINT = "To see a run at once, without any data: add --toy to the command."
 
@@ -126,11 +125,9 @@ class DepthDataset(BaseDataset):
         files = [entry[key] for entry in entries for key in ("img_path", "depth_map_path")]
         missing = [file for file in files if not Path(file).is_file()]
         if missing:
-            more = f"\n  ... and {len(missing) - NUM_EXAMPLES} more" if len(missing) > NUM_EXAMPLES else ""
-            listing = "".join(f"\n  {file}" for file in missing[:NUM_EXAMPLES])
             raise BadInputError(
                 f"{len(missing)} of the {len(files)} files of {source} {'is' if len(missing) == 1 else 'are'} missing, "
-                f"looked from {Path.cwd()}:{listing}{more}\n{self.SOURCE}\n{TOY_HINT}"
+                f"looked from {Path.cwd()}:{listed(missing)}\n{self.SOURCE}\n{TOY_HINT}"
             )
 
 

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, listed
 
-NUM_EXAMPLES = 3
 # Larger coordinates are no pixels; pycocotools asks for memory in proportion to them.
 FARTHEST = 1e6
 NEEDED = ("images", "annotations", "categories")
@@ -237,9 +236,7 @@ _CHECKS = {
 def _refuse(file: Path, problems: Iterable[str], remedy: str = "correct the entry, or take it out") -> None:
     problems = list(problems)
     if problems:
-        more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
-        listing = "".join(f"\n  {problem}" for problem in problems[:NUM_EXAMPLES])
-        raise BadInputError(f"annotation file {file}:{listing}{more}\n{remedy}")
+        raise BadInputError(f"annotation file {file}:{listed(problems)}\n{remedy}")
 
 
 def _short(value: object) -> str:

@@ -15,9 +15,8 @@ from rich.progress import track
 
 from effvit_mm.engine.dataset_spec import class_of, reads_local_files
 from effvit_mm.engine.picture_check import READERS, Wording, check_pictures, picture_problem
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, listed
 
-NUM_EXAMPLES = 3
 FAR = 10.0  # metres, of a head or metric that names none
 Size = tuple[int, int]  # (H, W), pixels
 
@@ -124,7 +123,7 @@ def _check_files(split: str, dataset: Any, pairs: list[Any]) -> list[Size]:
     if problems:
         raise BadInputError(
             f"{len(problems)} of the {len(pairs)} depth maps of the {split} data set cannot be used:"
-            f"{_listed(problems)}\n{say_writing(dataset.depth_scale)}"
+            f"{listed(problems)}\n{say_writing(dataset.depth_scale)}"
         )
     sizes = [size for size, _ in maps]
     images = [
@@ -186,10 +185,5 @@ def _check_sizes(split: str, pairs: list[Any], sizes: list[Size], wanted: Size, 
     if odd:
         raise BadInputError(
             f"{len(odd)} of the {len(pairs)} pictures of the {split} data set {'is' if len(odd) == 1 else 'are'} not "
-            f"{wanted[0]} x {wanted[1]} pixels (H x W), {why}:{_listed(odd)}\n{remedy}"
+            f"{wanted[0]} x {wanted[1]} pixels (H x W), {why}:{listed(odd)}\n{remedy}"
         )
-
-
-def _listed(problems: list[str]) -> str:
-    more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
-    return "".join(f"\n  {problem}" for problem in problems[:NUM_EXAMPLES]) + more

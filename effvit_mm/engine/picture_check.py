@@ -12,9 +12,8 @@ import numpy as np
 from PIL import ExifTags, Image
 from rich.progress import track
 
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, listed
 
-NUM_EXAMPLES = 3
 READERS = 8
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
@@ -67,19 +66,16 @@ def check_pictures(
         if len(images) > 5000:
             states = track(states, total=len(images), description=f"Checking {folder}", transient=True)
         problems = [
-            f"  {str(folder / image['file_name'])[-300:]}  {state}"
+            f"{str(folder / image['file_name'])[-300:]}  {state}"
             for image, state in zip(images, states, strict=True)
             if state
         ]
     if problems:
         missing = [image["file_name"] for image in images if setting and not (folder / image["file_name"]).exists()]
         elsewhere = f", or set {setting}{_place_of(folder, missing[0])}" if missing else ""
-        more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
         raise BadInputError(
-            f"{len(problems)} of the {len(images)} pictures {which} cannot be used:\n"
-            + "\n".join(problems[:NUM_EXAMPLES])
-            + more
-            + f"\nfetch them again{elsewhere}, or {remedy}"
+            f"{len(problems)} of the {len(images)} pictures {which} cannot be used:{listed(problems)}\n"
+            f"fetch them again{elsewhere}, or {remedy}"
         )
 
 

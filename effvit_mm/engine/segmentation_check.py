@@ -18,9 +18,8 @@ from rich.progress import track
 
 from effvit_mm.engine.dataset_spec import check_presence, class_of, reads_local_files
 from effvit_mm.engine.picture_check import READERS, Wording, check_pictures
-from effvit_mm.errors import BadInputError, some_of
+from effvit_mm.errors import BadInputError, listed, some_of
 
-NUM_EXAMPLES = 3
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 SOURCES = {
     "ADE20KDataset": (
@@ -252,6 +251,4 @@ def _check_sizes(dataset: Any, pairs: list[tuple[Path, Path | None]], masks: lis
 
 def _refuse(folder: Path, problems: list[str], total: int, what: str, remedy: str) -> None:
     if problems:
-        more = f"\n  ... and {len(problems) - NUM_EXAMPLES} more" if len(problems) > NUM_EXAMPLES else ""
-        listing = "".join(f"\n  {problem}" for problem in problems[:NUM_EXAMPLES])
-        raise BadInputError(f"{len(problems)} of the {total} masks of {folder} {what}:{listing}{more}\n{remedy}")
+        raise BadInputError(f"{len(problems)} of the {total} masks of {folder} {what}:{listed(problems)}\n{remedy}")

@@ -12,7 +12,7 @@ from rich.progress import track
 
 from effvit_mm.checkpoint import make_loading_safe
 from effvit_mm.engine.config_check import check_work_dir
-from effvit_mm.errors import BadInputError
+from effvit_mm.errors import BadInputError, listed
 from effvit_mm.inference.predictor import Predictor
 from effvit_mm.inference.results import results_of, write_picture
 from effvit_mm.inference.sources import Picture, Video, find_pictures, is_video, written_video
@@ -91,7 +91,7 @@ def infer(
                 keep(prediction.picture, drawing)
             done += 1
         if not done:
-            raise BadInputError("nothing could be predicted:\n" + _listed(failures))
+            raise BadInputError(f"nothing could be predicted:{listed(failures, NUM_NAMED)}")
     if video is not None and video.shortfall():
         failures.append(video.shortfall())
     _show_end(out, done, predict.task, drawn)
@@ -100,7 +100,7 @@ def infer(
 
 def show_failures(failures: list[str]) -> None:
     """Print what could not be predicted, on the error stream."""
-    print(f"{len(failures)} could not be predicted:\n{_listed(failures)}", file=sys.stderr)
+    print(f"{len(failures)} could not be predicted:{listed(failures, NUM_NAMED)}", file=sys.stderr)
 
 
 def _check(out: Path, overwrite: bool, score_threshold: float, drawn: str) -> None:
@@ -140,8 +140,3 @@ def _show_end(out: Path, done: int, task: str, drawn: str) -> None:
     print(f"results   {out / 'results.json'}")
     if drawn != "none":
         print(f"drawings  {out / 'drawn'}")
-
-
-def _listed(failures: list[str]) -> str:
-    more = f"\n  ... and {len(failures) - NUM_NAMED} more" if len(failures) > NUM_NAMED else ""
-    return "\n".join(f"  {failure}" for failure in failures[:NUM_NAMED]) + more
