@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import nn
 from typing_extensions import Unpack
 
-from effvit_mm.backbones.plain import Plain, PlainOptions, PlainSizes
+from effvit_mm.backbones.plain import WITH_384, Plain, PlainOptions, PlainSizes
 from effvit_mm.layers.anchor_attention import AnchorLocal, AnchorMode
 from effvit_mm.registry import register_backbone
 
@@ -47,10 +47,7 @@ class AnchorDeiT(Plain):
         the released ones. For dense prediction, see :class:`Plain`.
     """
 
-    variants: ClassVar[Mapping[str, PlainSizes]] = {
-        **Plain.variants,
-        "b_384": {**Plain.variants["b"], "pretrain_img_size": 384},
-    }
+    variants: ClassVar[Mapping[str, PlainSizes]] = WITH_384
     default_num_prefix: ClassVar[int] = 2
 
     def __init__(

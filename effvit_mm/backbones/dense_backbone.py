@@ -110,9 +110,10 @@ class DenseBackbone(BaseModule, ABC):
         return num_depths - 1 if depth is None else depth, num_depths
 
     def init_weights(self) -> None:
-        """Draw every weight anew, then apply ``init_cfg`` (MMEngine calls this once before training)."""
-        initialize_weights(self)
-        self.init_cfg = _taken_whole(self.init_cfg)
+        """Draw every weight anew, then apply ``init_cfg``: once, before training, as every module of MMEngine."""
+        if not self.is_init:
+            initialize_weights(self)
+            self.init_cfg = _taken_whole(self.init_cfg)
         super().init_weights()
 
     def train(self: Self, mode: bool = True) -> Self:

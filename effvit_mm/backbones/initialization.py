@@ -6,7 +6,7 @@ from torch import nn
 
 
 def initialize_weights(network: nn.Module) -> None:
-    """Draw every weight of a network, buffers of norms included.
+    """Draw every weight of a network, buffers of norms included; bare parameters of layers that cannot draw stay.
 
     Projections are drawn here, whatever layer they sit in: Linear from a normal of std 0.02 cut at two units,
     convolutions from a normal of std ``sqrt(2 / fan_out)``, biases 0, norms 1 and 0. Then each layer has the last word:

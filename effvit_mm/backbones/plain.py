@@ -71,7 +71,8 @@ class Plain(DenseBackbone):
             k quarters of the blocks (rounded up) with the norms of their taps; 4 everything, the pyramid too; -1
             nothing.
         norm_eval: Keep BatchNorms, where a mechanism has some, in evaluation mode during training.
-        with_cp: Recompute each block in the backward pass instead of keeping its activations (non-reentrant).
+        with_cp: Recompute each block in the backward pass instead of keeping its activations (non-reentrant). A batch
+            norm inside a mixer counts the pictures of a step twice then; maps and gradients are the same.
         init_cfg: MMEngine's initialisation, applied after our own; ``dict(type='Pretrained', checkpoint=...)`` loads.
 
     Shape:
@@ -275,3 +276,7 @@ class Plain(DenseBackbone):
     def _tap_of(self, level: int) -> int:
         """Return the block whose tokens become the map of a level."""
         return self.taps[0] if len(self.taps) == 1 else self.taps[level]
+
+
+WITH_384: Mapping[str, PlainSizes] = {**Plain.variants, "b_384": {**Plain.variants["b"], "pretrain_img_size": 384}}
+"""The sizes that DeiT's weights were released in."""

@@ -43,6 +43,17 @@ class PlainOptions(TypedDict, total=False):
     init_cfg: dict | list[dict] | None
 
 
+def refuse_convolutions(options: Mapping[str, Any], why: str) -> None:
+    """Check that the MLP of a network that leaves tokens out knows no neighbours.
+
+    Raises:
+        ValueError: If it is of another kind than ``'plain'``.
+    """
+    mlp = options.get("mlp", "plain")
+    if (mlp.get("type") if isinstance(mlp, Mapping) else mlp) != "plain":
+        raise ValueError(f"mlp={mlp!r} must be 'plain': {why}")
+
+
 def check_numbers(sizes: Mapping[str, Any], num_prefix: int) -> None:
     """Check the sizes of a network and its number of prefix tokens.
 

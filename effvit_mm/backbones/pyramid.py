@@ -80,7 +80,8 @@ class Pyramid(DenseBackbone):
         frozen_stages: How many stages are frozen, their mergers and output norms included; 0 freezes the stem's merger
             alone, -1 nothing.
         norm_eval: Keep BatchNorms, where a mechanism has some, in evaluation mode during training.
-        with_cp: Recompute each block in the backward pass instead of keeping its activations (non-reentrant).
+        with_cp: Recompute each block in the backward pass instead of keeping its activations (non-reentrant). A batch
+            norm inside a mixer counts the pictures of a step twice then; maps and gradients are the same.
         init_cfg: MMEngine's initialisation, applied after our own; ``dict(type='Pretrained', checkpoint=...)`` loads.
 
     Shape:

@@ -15,7 +15,8 @@ from typing_extensions import Unpack
 
 from effvit_mm.backbones.choices import Spec
 from effvit_mm.backbones.initialization import initialize_weights
-from effvit_mm.backbones.plain import Plain, PlainOptions, PlainSizes
+from effvit_mm.backbones.plain import WITH_384, Plain, PlainOptions, PlainSizes
+from effvit_mm.backbones.plain_options import refuse_convolutions
 from effvit_mm.layers import Block, Grid, Reduced, TokenReducer
 from effvit_mm.layers.class_attention_selection import mix_and_score
 from effvit_mm.layers.predicted_selection import keep_ratio_loss, mix_with_policy
@@ -60,10 +61,7 @@ class ReducedDeiT(Plain):
         left, is ours. DynamicViT's distillation from a dense network is not part of this.
     """
 
-    variants: ClassVar[Mapping[str, PlainSizes]] = {
-        **Plain.variants,
-        "b_384": {**Plain.variants["b"], "pretrain_img_size": 384},
-    }
+    variants: ClassVar[Mapping[str, PlainSizes]] = WITH_384
     default_num_prefix: ClassVar[int] = 1
 
     def __init__(
@@ -74,12 +72,11 @@ class ReducedDeiT(Plain):
         reduce_at: Sequence[int] | None = None,
         **plain: Unpack[PlainOptions],
     ) -> None:
-        if plain.get("mlp", "plain") not in ("plain", {"type": "plain"}):
-            raise ValueError(f"mlp={plain['mlp']!r} must be 'plain': fewer tokens have no neighbours")
+        refuse_convolutions(plain, "fewer tokens have no neighbours")
         super().__init__(variant=variant, mixers="self", **plain)
-        self.reduce_at, specs = self._check_places(reducers, reduce_at)
         first = cast(Block, self.blocks[0])
         dim, num_heads = first.norm2.normalized_shape[0], cast(Any, first.mixer).num_heads
+        self.reduce_at, specs = self._check_places(reducers, reduce_at, dim, num_heads)
         self.reducers = nn.ModuleDict(
             {
                 str(place): build_mechanism(TOKEN_REDUCERS, spec, dim, num_heads)
@@ -171,13 +168,15 @@ class ReducedDeiT(Plain):
         return [cast(TokenReducer, reducer) for reducer in self.reducers.values()]
 
     def _check_places(
-        self, reducers: Spec | Sequence[Spec], reduce_at: Sequence[int] | None
+        self, reducers: Spec | Sequence[Spec], reduce_at: Sequence[int] | None, dim: int, num_heads: int
     ) -> tuple[tuple[int, ...], list[Spec]]:
         """Return the blocks that reduce, and a reducer for each."""
         given = [reducers] if isinstance(reducers, str | Mapping) else list(reducers)
+        if not given:
+            raise ValueError(f"reducers={reducers!r} must be one, or one for each block that reduces")
         if reduce_at is None:
-            kind = build_mechanism(TOKEN_REDUCERS, given[0], 8)
-            reduce_at = sorted({int(share * self.depth) for share in cast(TokenReducer, kind).depths})
+            reducer = cast(TokenReducer, build_mechanism(TOKEN_REDUCERS, given[0], dim, num_heads))
+            reduce_at = sorted({int(share * self.depth) for share in reducer.depths})
         places = tuple(reduce_at)
         if not places or list(places) != sorted({*places} & {*range(self.depth)}):
             raise ValueError(

@@ -17,7 +17,8 @@ class Stage(nn.Module):
         blocks: What mixes the tokens.
         prefix: Tokens that are joined in front of those of the grid, or None.
         positions: Position tables added to the tokens, or None.
-        with_cp: Recompute each block in the backward pass instead of keeping its activations (non-reentrant).
+        with_cp: Recompute each block in the backward pass instead of keeping its activations (non-reentrant). A batch
+            norm inside a mixer counts the pictures of a step twice then; maps and gradients are the same.
 
     Shape:
         fmap ``(B, C_in, H, W)``; returns tokens ``(B, P + N, C)``, P of them prefix tokens, and the grid

@@ -90,7 +90,9 @@ class TimmClassifier(Classifier):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool what ``forward_features`` returned, and score the classes unless ``pre_logits``."""
-        if self.global_pool and x.ndim == 4:
+        if not self.global_pool:
+            return x
+        if x.ndim == 4:
             x = x.mean(dim=(2, 3))
         x = self.head_drop(x)
         return x if pre_logits else self.head(x)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from effvit_mm.backbones.plain import Plain, PlainOptions, PlainSizes
+from effvit_mm.backbones.plain import WITH_384, Plain, PlainOptions, PlainSizes
+from effvit_mm.backbones.plain_options import refuse_convolutions
 from effvit_mm.layers import Grid, TokenSelection
 from effvit_mm.layers.token_choice import Kept, Select
 from effvit_mm.layers.token_selection import Bypass, HeadReduce, Importance, PairOutput, SelectorLoss
@@ -37,8 +38,8 @@ class DensePass(NamedTuple):
 class ToSADeiT(Plain):
     """DeiT in pairs of layers: a standard one, and one that the chosen tokens pass and the others bypass.
 
-    No token is lost, so every tap is a whole map. What is chosen is as much in every picture, and the same in training
-    as in evaluation.
+    No token is lost, so every tap is a whole map. With ``select='topk'`` as much is chosen in every picture; what is
+    chosen is the same in training as in evaluation, but for the baseline that chooses at random.
 
     Args:
         variant: ``'t'``, ``'s'``, ``'b'``, or ``'b_384'`` for pictures of 384 pixels. At 224x224 and the default
@@ -91,10 +92,7 @@ class ToSADeiT(Plain):
         take part.
     """
 
-    variants: ClassVar[Mapping[str, PlainSizes]] = {
-        **Plain.variants,
-        "b_384": {**Plain.variants["b"], "pretrain_img_size": 384},
-    }
+    variants: ClassVar[Mapping[str, PlainSizes]] = WITH_384
     default_num_prefix: ClassVar[int] = 1
 
     def __init__(
@@ -116,8 +114,7 @@ class ToSADeiT(Plain):
     ) -> None:
         if stage not in get_args(Stage):
             raise ValueError(f"stage={stage!r} must be one of {get_args(Stage)}")
-        if plain.get("mlp", "plain") not in ("plain", {"type": "plain"}):
-            raise ValueError(f"mlp={plain['mlp']!r} must be 'plain': a selection of tokens has no neighbours")
+        refuse_convolutions(plain, "a selection of tokens has no neighbours")
         super().__init__(variant=variant, mixers="self", **plain)
         if importance == "class_token" and not self.num_prefix:
             raise ValueError("importance='class_token' needs a class token; num_prefix must be at least 1, not 0")

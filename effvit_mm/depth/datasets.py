@@ -193,13 +193,13 @@ class DepthListDataset(DepthDataset):
 
 @DATASETS.register_module()
 class DepthFolderDataset(DepthDataset):
-    """A folder of pictures and a folder of depth maps with the same names: your own data, or mmseg's layout of NYU.
+    """A folder of pictures and one of depth maps, named alike but for their ends: your own data, or mmseg's NYU.
 
     Args:
         data_prefix: ``dict(img_path='images/train', depth_map_path='depth/train')``; searched with all their folders.
         data_root: Folder that the prefixes start from.
-        img_suffix: Ends of the names of pictures.
-        depth_map_suffix: End of the names of depth maps.
+        img_suffix: Ends of the names of pictures, such as ``'.jpg'`` or ``'_rgb.png'``, in capitals or not.
+        depth_map_suffix: What stands in their place in the names of depth maps, such as ``'.png'`` or ``'_depth.png'``.
         depth_scale: Units of the depth files in a metre: 1000 for millimetres.
         max_depth: The farthest depth to expect, metres; used to check the unit.
         pipeline: Transforms.
@@ -254,10 +254,13 @@ class DepthFolderDataset(DepthDataset):
                 raise BadInputError(
                     f"folder {folder} does not exist, looked from {Path.cwd()}\n{self.SOURCE}\n{TOY_HINT}"
                 )
-        found = sorted(file for file in pictures.rglob("*") if file.name.lower().endswith(self.img_suffix))
+        suffixes = tuple(suffix.lower() for suffix in self.img_suffix)
+        found = sorted(file for file in pictures.rglob("*") if file.name.lower().endswith(suffixes))
         if not found:
             raise BadInputError(f"folder {pictures} holds no picture ending in {', '.join(self.img_suffix)}")
-        entries = [
-            self._entry(file, depths / file.relative_to(pictures).with_suffix(self.depth_map_suffix)) for file in found
-        ]
+        entries = []
+        for file in found:
+            end = next(suffix for suffix in suffixes if file.name.lower().endswith(suffix))
+            stem = file.relative_to(pictures).as_posix()[: -len(end)]
+            entries.append(self._entry(file, depths / f"{stem}{self.depth_map_suffix}"))
         return entries, f"the pictures of {pictures} and depth maps of {depths}"

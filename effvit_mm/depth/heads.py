@@ -94,7 +94,11 @@ class DepthHead(BaseModule):
         """Return the losses by name, at the resolution of the ground truth."""
         truth = torch.stack([sample.gt_depth_map.data for sample in batch_data_samples])
         predicted = resize(self(fmaps), truth.shape[-2:])
-        return {loss.loss_name: loss(predicted, truth) for loss in self.loss_decode}
+        losses: dict[str, Tensor] = {}
+        for loss in self.loss_decode:
+            # Of one name, as mmseg's heads have them: their sum.
+            losses[loss.loss_name] = losses.get(loss.loss_name, 0) + loss(predicted, truth)
+        return losses
 
 
 class ResidualUnit(nn.Module):

@@ -59,9 +59,9 @@ class AnchorAttention(nn.Module):
 
     Cost:
         ``3 N C^2 + 3 N M C`` multiply-adds (``+ 9 N C`` with the local branch), against ``4 N C^2 + 2 N^2 C`` of
-        softmax attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors. With
-        ``mode='apart'``, ``3 N C^2 + 4 N M C`` multiply-adds and ``M d`` parameters more; memory ``O(N C)``
-        where a fused kernel runs.
+        softmax attention; memory ``O(N (C + h M))``. Parameters ``3 C^2 + C + M d`` with shared anchors, and a
+        temperature a head where the mode has one. With ``mode='apart'``, ``3 N C^2 + 4 N M C`` multiply-adds and
+        ``M d`` parameters more; memory ``O(N C)`` where a fused kernel runs.
 
         Of the forms of the walk that are safe in half precision, fp32 products as they stand here are the fastest on a
         CPU, or tie with other orders of the axes. Both steps as fused attention, the first masked by each token's

@@ -29,7 +29,7 @@ class ClassAttentionSelection(TokenReducer):
 
     Shape:
         tokens ``(B, N, C)``, scores ``(B, h, P, N)``; the reduced tokens are ``(B, num_prefix + K + 1, C)`` with
-        ``K = ceil(keep (N - num_prefix))``, without the 1 unless they are fused, and lie on no grid.
+        ``K = ceil(keep (N - num_prefix))``, without the 1 where there is nothing to fuse, and lie on no grid.
 
     Cost:
         ``N C`` multiply-adds for the fused token, ``N C`` for the scores, which the block computes; a copy of the kept
@@ -84,14 +84,18 @@ class ClassAttentionSelection(TokenReducer):
         if spare is not None and padding_mask is not None:
             spare = cat([padding_mask[:, :num_prefix], spare], dim=1)
         kept, put_back = gather_with_restore(tokens, cat([front, places + num_prefix], dim=1), spare)
-        if not self.fuse:
+        if not self.fuse or places.shape[1] == attention.shape[1]:
             return Reduced(kept, None, put_back, spare)
         # What is kept has no share in the fused token; a place that nothing fills was none of the kept.
         is_kept = torch.ones_like(places, dtype=torch.bool) if spare is None else ~spare[:, num_prefix:]
         share = attention.masked_fill(torch.zeros_like(attention, dtype=torch.bool).scatter(1, places, is_kept), 0.0)
         with torch.autocast(tokens.device.type, enabled=False):
             fused = (share[:, None] @ tokens[:, num_prefix:].to(share.dtype)).to(tokens.dtype)  # (B, 1, C)
-        mask = None if spare is None else torch.nn.functional.pad(spare, (0, 1))
+        mask = None
+        if spare is not None and padding is not None:
+            # A picture that keeps all of its tokens has none to fuse.
+            nothing = is_kept.sum(dim=1, keepdim=True) == (~padding).sum(dim=1, keepdim=True)
+            mask = cat([spare, nothing], dim=1)
         return Reduced(cat([kept, fused], dim=1), None, lambda mixed: put_back(mixed[:, :-1]), mask)
 
     @staticmethod
@@ -99,7 +103,7 @@ class ClassAttentionSelection(TokenReducer):
         """Return the class token's attention ``(B, N)``, its mean over the heads, from scores ``(B, h, P, N)``."""
         row = at_least_fp32(scores[:, :, 0])
         if padding_mask is not None:
-            row = row.masked_fill(padding_mask[:, None], -torch.inf)
+            row = row.masked_fill(padding_mask[:, None], torch.finfo(row.dtype).min)
         return row.softmax(dim=-1).mean(dim=1)
 
 

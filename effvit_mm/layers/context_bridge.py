@@ -31,9 +31,9 @@ class ContextBridgeLayer(nn.Module):
     Cost:
         With ``N = sum(N_s m_s)`` tokens and ``K = sum(ceil(H_s / R_s) ceil(W_s / R_s) m_s)`` keys:
         ``2 N C^2 + 2 K C^2 + 2 N K C`` multiply-adds, ``K_s m_s C^2 m_s R_s^2`` for the reduction of a scale with
-        ``K_s m_s`` of them, and ``N_s (2 r (m_s C)^2 + 9 r m_s C)`` for its MLP of ratio r. As the ratios are fixed, K
-        grows with N: quadratic in the pixels. Memory ``O(N C)`` where a fused kernel runs, ``O(h N K)`` where none
-        does.
+        ``K_s m_s`` of them and ``R_s > 1``, and ``N_s (2 r (m_s C)^2 + 9 r m_s C)`` for its MLP of ratio r. As the
+        ratios are fixed, K grows with N: quadratic in the pixels. Memory ``O(N C)`` where a fused kernel runs,
+        ``O(h N K)`` where none does.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``dim``.

@@ -66,7 +66,8 @@ class CrossCovarianceAttention(nn.Module):
             tokens: ``(B, N, C)``.
             grid: ``(H, W)`` of the tokens that lie on a grid.
             num_prefix: Tokens in front that lie on no grid; they take part, and skip the local patch interaction.
-            padding_mask: ``(B, N)``, True where a token is padding: it gives nothing to norms, map and neighbours.
+            padding_mask: ``(B, N)``, True where a token is padding: it gives nothing to map and neighbours. In training
+                it counts in the batch norm's statistics, as all that a batch holds does.
 
         Returns:
             ``(B, N, C)``.

@@ -3,8 +3,6 @@
 Shen et al., "Efficient Attention: Attention with Linear Complexities", WACV 2021, section 3.2.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -80,6 +78,6 @@ def attend_through_summary(query: Tensor, key: Tensor, value: Tensor, padding_ma
     with torch.autocast(value.device.type, enabled=False):
         query, key = at_least_fp32(query).softmax(dim=-1), at_least_fp32(key)
         if padding_mask is not None:
-            key = key.masked_fill(padding_mask[:, None, :, None], -math.inf)
+            key = key.masked_fill(padding_mask[:, None, :, None], torch.finfo(key.dtype).min)
         summary = key.softmax(dim=2).transpose(-2, -1) @ value.to(key.dtype)  # (B, h, d, d)
         return (query @ summary).to(value.dtype)

@@ -86,7 +86,7 @@ class FocalModulation(nn.Module):
             surroundings = surroundings + map_to_tokens(fmap) * gates[:, num_prefix:, level, None]
         surroundings = F.pad(surroundings, (0, 0, num_prefix, 0)) + self._everywhere(fmap, padding) * gates[..., -1:]
         if self.normalize:
-            surroundings = surroundings / len(gates[0, 0])
+            surroundings = surroundings / gates.shape[-1]
         return self.proj_drop(self.proj(query * self.modulator(surroundings)))
 
     def _everywhere(self, fmap: Tensor, padding: Tensor | None) -> Tensor:

@@ -92,4 +92,5 @@ def _bins(extent: Tensor, bins: int, side: int) -> Tensor:
     stop = -(-(index + 1) * extent[:, None] // bins)
     place = torch.arange(side, device=extent.device)
     inside = (place >= start[..., None]) & (place < stop[..., None])
-    return inside / (stop - start)[..., None]
+    # A picture that is all padding has empty bins.
+    return inside / (stop - start).clamp(min=1)[..., None]

@@ -59,7 +59,7 @@ class Pooling(nn.Module):
             counted = (~padding_mask)[..., None].to(tokens.dtype)
             share = self._window_means(counted[:, num_prefix:], grid)
             nearby = nearby / share.clamp(min=1 / self.pool_size**2)
-            everywhere = everywhere / counted.mean(dim=1, keepdim=True)
+            everywhere = everywhere / counted.mean(dim=1, keepdim=True).clamp(min=1 / tokens.shape[1])
         return cat([everywhere.expand(-1, num_prefix, -1), nearby], dim=1) - tokens
 
     def _window_means(self, tokens: Tensor, grid: Grid) -> Tensor:

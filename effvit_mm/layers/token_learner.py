@@ -3,7 +3,6 @@
 Ryoo et al., "TokenLearner: What Can 8 Learned Tokens Do for Images and Videos?", NeurIPS 2021, arXiv 2106.11297.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -70,7 +69,7 @@ class TokenLearner(TokenReducer):
         scores = self.score(self.norm(on_grid))  # (B, H W, S)
         prefix_mask = None
         if padding_mask is not None:
-            scores = scores.masked_fill(padding_mask[:, num_prefix:, None], -math.inf)
+            scores = scores.masked_fill(padding_mask[:, num_prefix:, None], torch.finfo(scores.dtype).min)
             on_grid = zero_padding(on_grid, padding_mask[:, num_prefix:])
             prefix_mask = nn.functional.pad(padding_mask[:, :num_prefix], (0, self.num_tokens))
         with torch.autocast(tokens.device.type, enabled=False):

@@ -215,8 +215,12 @@ class TokenSelection(nn.Module):
     def true_map(self, second: Block, tokens: Tensor, probes: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Return the map ``(B, h, P, N)`` that the second layer has if all tokens take part."""
         mixer: Any = second.mixer
-        query, key, _ = mixer.project(second.norm1(tokens))
-        scores = mixer.scores(query, key, probes)
+        device = tokens.device.type
+        # Autocast would keep the casts of weights made here, which know of no gradient, for the layer's own call, and
+        # that would then teach the weights nothing (torch before 2.10).
+        with torch.autocast(device, enabled=torch.is_autocast_enabled(device), cache_enabled=False):
+            query, key, _ = mixer.project(second.norm1(tokens))
+            scores = mixer.scores(query, key, probes)
         if padding_mask is not None:
             scores = without_padding(scores, padding_mask[:, None, None])
         return at_least_fp32(scores).softmax(dim=-1)

@@ -32,8 +32,9 @@ class AcrossScales(BaseModule, ABC):
         self.in_channels = self.out_channels = tuple(in_channels)
 
     def init_weights(self) -> None:
-        """Draw every weight anew, then apply ``init_cfg``."""
-        initialize_weights(self)
+        """Draw every weight anew, then apply ``init_cfg``: once, as every module of MMEngine."""
+        if not self.is_init:
+            initialize_weights(self)
         super().init_weights()
 
     def forward(self, fmaps: Sequence[Tensor]) -> tuple[Tensor, ...]:

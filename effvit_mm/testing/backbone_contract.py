@@ -1,5 +1,6 @@
 """The contract of a backbone, a check a function: what a stock neck, head or hook of OpenMMLab relies on."""
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -87,7 +88,10 @@ def check_state_dict_round_trip(factory: BackboneFactory) -> None:
 
 
 def check_checkpointing_changes_nothing(factory: BackboneFactory) -> None:
-    """``with_cp`` gives the same maps and gradients, and recomputes in the backward pass."""
+    """``with_cp`` gives the same maps and gradients, and recomputes in the backward pass.
+
+    Running statistics are not compared: the batch norms of some mixers count a step's pictures twice.
+    """
     gradients = []
     for with_cp in (False, True):
         backbone = _built(factory, with_cp=with_cp, drop_path_rate=0.0).train()
@@ -129,7 +133,7 @@ def check_drop_path_acts_in_training_only(factory: BackboneFactory) -> None:
 
 
 def check_init_weights_leaves_nothing(factory: BackboneFactory) -> None:
-    """``init_weights`` draws every parameter anew: after filling all with NaN, none is left."""
+    """``init_weights`` draws every parameter anew, so that of NaN in all none is left; a second call does nothing."""
     backbone = _built(factory)
     with torch.no_grad():
         for parameter in backbone.parameters():
@@ -137,6 +141,10 @@ def check_init_weights_leaves_nothing(factory: BackboneFactory) -> None:
     backbone.init_weights()
     untouched = [name for name, p in backbone.named_parameters() if p.isnan().any()]
     assert not untouched, f"init_weights leaves {untouched}"
+    drawn = copy.deepcopy(backbone.state_dict())
+    backbone.init_weights()
+    again = [name for name, value in backbone.state_dict().items() if not torch.equal(value, drawn[name])]
+    assert not again, f"a second init_weights, which applies no init_cfg, draws {again}"
 
 
 BACKBONE_CHECKS: tuple[Callable[[BackboneFactory], None], ...] = (

@@ -73,6 +73,22 @@ def check_padding_gives_nothing(factory: MixerFactory) -> None:
                 torch.testing.assert_close(masked, cropped)
 
 
+def check_all_padding_spoils_nothing(factory: MixerFactory) -> None:
+    """A picture that is all padding leaves results and gradients of the other pictures finite, and its own."""
+    mixer = _built(factory).train()
+    tokens = torch.cat([_tokens()[:, :NUM_PREFIX], _tokens()], dim=1).requires_grad_()
+    mask = torch.zeros(tokens.shape[:2], dtype=torch.bool)
+    mask[0, NUM_PREFIX:] = True
+    for num_prefix in (0, NUM_PREFIX):
+        first = NUM_PREFIX - num_prefix
+        out = mixer(tokens[:, first:], (HEIGHT, WIDTH), num_prefix=num_prefix, padding_mask=mask[:, first:])
+        assert out.isfinite().all(), f"{num_prefix} prefix tokens: the result is not finite"
+        out.sum().backward()
+        for name, parameter in mixer.named_parameters():
+            gradient = parameter.grad
+            assert gradient is None or gradient.isfinite().all(), f"the gradient of {name} is not finite"
+
+
 def check_autocast_stays_finite(factory: MixerFactory) -> None:
     """Large tokens stay finite under bf16 autocast, forward and backward."""
     mixer = _built(factory).float().train()
@@ -85,12 +101,26 @@ def check_autocast_stays_finite(factory: MixerFactory) -> None:
     assert tokens.grad.isfinite().all(), "the gradient is not finite"
 
 
+def check_half_precision_is_near(factory: MixerFactory) -> None:
+    """Under fp16 autocast, which overflows at 65504, many large tokens give what they give in fp32."""
+    mixer, grid = _built(factory).float(), (32, 48)
+    tokens = 10 + 10 * torch.randn(1, grid[0] * grid[1], DIM, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = mixer(tokens, grid)
+        with torch.autocast("cpu", dtype=torch.float16):
+            out = mixer(tokens, grid)
+    error = float((out - expected).abs().mean() / expected.abs().mean())
+    assert error < 0.02, f"fp16 differs from fp32 by {error:.1%}"
+
+
 MIXER_CHECKS: tuple[Callable[[MixerFactory], None], ...] = (
     check_shape_on_any_grid,
     check_pictures_do_not_mix,
     check_every_parameter_learns,
     check_padding_gives_nothing,
+    check_all_padding_spoils_nothing,
     check_autocast_stays_finite,
+    check_half_precision_is_near,
 )
 
 

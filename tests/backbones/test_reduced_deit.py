@@ -29,10 +29,9 @@ def shared(ours):
     return {name: value for name, value in ours.state_dict().items() if "reducers" not in name}
 
 
-@pytest.mark.parametrize("reducers", ["predicted", {"type": "class_attention", "fuse": False}])
-def test_at_a_share_of_one_it_is_deit(reducers):
-    spec = {"type": reducers, "keep": 1.0} if isinstance(reducers, str) else {**reducers, "keep": 1.0}
-    ours, dense = built(reducers=spec, taps=(0, 1, 2, 3)), built(DeiT, taps=(0, 1, 2, 3))
+@pytest.mark.parametrize("reducer", ["predicted", "class_attention"])
+def test_at_a_share_of_one_it_is_deit(reducer):
+    ours, dense = built(reducers={"type": reducer, "keep": 1.0}, taps=(0, 1, 2, 3)), built(DeiT, taps=(0, 1, 2, 3))
     dense.load_state_dict(shared(ours))
     for fmap, expected in zip(ours(pictures()), dense(pictures()), strict=True):
         torch.testing.assert_close(fmap, expected)
@@ -162,6 +161,11 @@ def test_a_classifier_has_as_many_parameters_as_the_papers():
     assert round(sum(p.numel() for p in classifier.parameters()) / 1e6, 2) == 22.77
 
 
+def test_an_mlp_without_a_convolution_keeps_its_options():
+    network = built(mlp={"type": "plain", "recompute_act": True})
+    torch.testing.assert_close(network(pictures())[-1], built()(pictures())[-1])
+
+
 def test_a_plain_network_takes_a_stem_by_name():
     backbone = built(Plain, stem={"type": "tokens_to_token", "token_dim": 5}, num_prefix=1)
     assert [fmap.shape[2:] for fmap in backbone(pictures(33, 70))] == [(9, 18), (5, 9), (3, 5), (2, 3)]
@@ -176,6 +180,7 @@ def test_a_plain_network_takes_a_stem_by_name():
         ({"reduce_at": ()}, "blocks of 0 to 3"),
         ({"reducers": ("predicted", "predicted")}, "one for each of the 3 blocks"),
         ({"reducers": ("predicted", "class_attention"), "reduce_at": (1, 2)}, "take one kind"),
+        ({"reducers": ()}, "must be one, or one for each block"),
         ({"mlp": "mix"}, "mlp='mix' must be 'plain'"),
         ({"reducers": "class_attention", "num_prefix": 0}, "needs a class token"),
     ],

@@ -84,6 +84,9 @@ def test_without_pooling_the_map_is_returned():
     network = create("lit_s")
     network.reset_classifier(0, "")
     assert network(pictures()).ndim == 4
+    for name in ("lit_s", "deit_t"):
+        network = create(name, num_classes=5, global_pool="")
+        torch.testing.assert_close(network(pictures()), network.forward_features(pictures()))
 
 
 @networks

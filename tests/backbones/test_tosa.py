@@ -168,6 +168,15 @@ def test_every_parameter_that_a_stage_trains_gets_a_gradient(stage, importance, 
         assert (parameter.grad is not None) is parameter.requires_grad, name
 
 
+def test_the_map_a_selector_learns_from_leaves_autocast_no_weights_without_gradient():
+    backbone = built(drop_path_rate=0.0).float().train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total = sum(fmap.float().square().sum() for fmap in backbone(pictures().float()))
+    (total + sum(backbone.auxiliary_losses().values())).backward()
+    lacking = [name for name, p in backbone.named_parameters() if p.requires_grad and p.grad is None]
+    assert not lacking
+
+
 @pytest.mark.parametrize("stage", ["selector", "joint"])
 def test_scored_tokens_pass_the_same_layers_in_every_choosing_stage_learning_or_not(stage):
     backbone, joint = built(importance="scored", stage=stage, drop_path_rate=0.0), built(importance="scored")

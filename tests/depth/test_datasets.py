@@ -82,6 +82,15 @@ def test_folders_are_paired_by_name_in_all_their_folders(tmp_path, suffix):
     assert pairs == [(f"{root}/images/{name}{suffix}", f"{root}/depth/{name}.png") for name in sorted(NAMES)]
 
 
+def test_folders_are_paired_by_what_stands_before_the_ends_of_their_names(tmp_path):
+    write_pairs(tmp_path, suffix="_rgb.PNG")
+    for file in (tmp_path / "depth").rglob("*.png"):
+        file.rename(file.with_name(f"{file.stem}_depth.png"))
+    data = folders(tmp_path, img_suffix="_RGB.png", depth_map_suffix="_depth.png")
+    depths = [data.get_data_info(i)["depth_map_path"] for i in range(3)]
+    assert depths == [f"{tmp_path}/depth/{name}_depth.png" for name in sorted(NAMES)]
+
+
 def test_a_picture_without_depth_is_refused_by_name(tmp_path):
     write_pairs(tmp_path)
     (tmp_path / "depth/office/rgb_00011.png").unlink()

@@ -103,6 +103,9 @@ def test_several_losses_are_given_by_name_at_the_resolution_of_the_ground_truth(
     losses = head.loss(fmaps(), samples)
     assert losses.keys() == {"loss_silog", "loss_gradient"}
     assert all(loss > 0 for loss in losses.values())
+    twice = pyramid_head(loss_decode=[dict(type="SILogLoss")] * 2)
+    twice.load_state_dict(head.state_dict())
+    torch.testing.assert_close(twice.loss(fmaps(), samples)["loss_silog"], 2 * losses["loss_silog"])
 
 
 @pytest.mark.parametrize(

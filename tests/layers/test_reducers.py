@@ -195,6 +195,14 @@ def test_the_class_tokens_choice_and_the_fused_token_are_those_of_the_loops_over
     torch.testing.assert_close(reduced.tokens[:, P:], expected)
 
 
+def test_a_picture_that_keeps_all_of_its_tokens_has_none_to_fuse():
+    padding = torch.zeros(B, P + N, dtype=torch.bool)
+    padding[0, P + 1 :] = True
+    reduced = ClassAttentionSelection(C, keep=0.4)(tokens(), GRID, num_prefix=P, scores=scores(), padding_mask=padding)
+    assert reduced.padding_mask[:, -1].tolist() == [True, False]
+    assert reduced.padding_mask[:, : P + 2].tolist() == [[False, False, False, True], [False] * 4]
+
+
 def test_without_a_class_token_its_attention_is_asked_for():
     with pytest.raises(ValueError, match="num_prefix=0 must be at least 1"):
         ClassAttentionSelection(C)(tokens(N), GRID, scores=scores(N))
