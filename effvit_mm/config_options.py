@@ -1,13 +1,18 @@
-"""Values of a config on a command line, with words for what cannot be read."""
+"""Values of a config on a command line, with words for what cannot be read or has no place in it."""
 
 import ast
+import inspect
 import re
 from argparse import ArgumentError, ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import FlexibleRunner, Runner
+
+from effvit_mm.errors import BadInputError
+from effvit_mm.registry import near_names
 
 # A dict, alone or in a list: MMEngine takes it for text, or loses itself in it.
 A_DICT = re.compile(r"(^|[\[(,])(dict\(|\{(['\"]?\w+['\"]?:|\}))")
@@ -73,6 +78,53 @@ def in_own_config(config: str | Path | None, path: str, value: str) -> str:
         f"  _base_ = [{base.name!r}]\n"
         f"  {section} = {value}"
     )
+
+
+def set_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Set values of a config by dotted key.
+
+    Raises:
+        BadInputError: If a key belongs to no section that the config has or a run knows, so that it would change
+            nothing, or leads to no place in it.
+    """
+    runners = (Runner, FlexibleRunner)
+    arguments = {name for runner in runners for name in inspect.signature(runner.__init__).parameters}
+    known = set(cfg) | arguments | {"custom_imports", "auto_scale_lr", "runner_type"}
+    for path in options:
+        section = str(path).split(".")[0]
+        if section not in known:
+            raise BadInputError(f"--cfg-options {path}: the config has no {section!r}; {near_names(section, known)}")
+    for path, value in options.items():
+        _set_option(cfg, path, value)
+
+
+def _set_option(cfg: Config, path: str, value: Any) -> None:
+    try:
+        cfg.merge_from_dict({path: value})
+    except (LookupError, TypeError, AttributeError, AssertionError) as error:
+        reason = _no_place(cfg, path, value) or (
+            f"cannot be set ({error}); expected the path of a value of the config, with positions of lists as numbers"
+        )
+        raise BadInputError(f"--cfg-options {path}={value!r}: {reason}") from error
+
+
+def _no_place(cfg: Config, path: str, value: Any) -> str:
+    """Say at which step the path of an option leaves the config; an empty string where it does not."""
+    node: Any = cfg._cfg_dict
+    names = path.split(".")
+    for i, name in enumerate(names):
+        place = ".".join(names[:i])
+        if isinstance(node, list) and name.isdecimal():
+            if int(name) >= len(node):
+                return f"{place} has {len(node)} entries, expected a position from 0 to {len(node) - 1}"
+            node = node[int(name)]
+        elif isinstance(node, dict):
+            node = node.get(name, ConfigDict())
+        else:
+            inner = "=dict(".join(names[i:]) + f"={value!r}" + ")" * (len(names) - i - 1)
+            whole = in_own_config(cfg.filename, place, REPLACEMENT.format(inner))
+            return f"{place} is {str(node)[:80]}, no dict with a value {name!r}; in its place {whole}"
+    return ""
 
 
 def _replacement(value: str) -> str:

@@ -1,6 +1,7 @@
 """Check a data set before training on it, or put what was downloaded into the layout that the configs expect.
 
-Ends with status 1 where something is wrong. Nothing is downloaded, and no file that exists is changed.
+Ends with status 1 where something is wrong. Nothing is downloaded, and no file that exists is changed, except that
+other toy scenes take the place of those in their folder.
 
 Examples:
     python tools/data.py check coco --root data/coco

@@ -1,6 +1,6 @@
 """Semantic FPN with AnchorFormer-S on ADE20K, 80k iterations.
 
-    python tools/train.py configs/ade20k/semfpn_anchorformer.py            # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/semfpn_anchorformer.py --auto-scale-lr  # ADEChallengeData2016 under data/ade
     python tools/train.py configs/ade20k/semfpn_anchorformer.py --toy      # small rendered rooms, minutes on two cores
 
 Mirrors: no table of the AnchorFormer paper (arXiv 2505.16463); the recipe is LIT's and PVT's for Semantic FPN (arXiv

@@ -1,6 +1,6 @@
 """Semantic FPN with LIT-S on ADE20K, 80k iterations.
 
-    python tools/train.py configs/ade20k/semfpn_lit.py        # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/semfpn_lit.py --auto-scale-lr  # ADEChallengeData2016 under data/ade
     python tools/train.py configs/ade20k/semfpn_lit.py --toy  # small rendered rooms, minutes on two cores
 
 Mirrors: the Semantic FPN row of LIT-S in the README of the released code (https://github.com/ziplab/LIT, arXiv

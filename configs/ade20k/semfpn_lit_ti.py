@@ -1,6 +1,6 @@
 """Semantic FPN with LIT-Ti on ADE20K, 80k iterations.
 
-    python tools/train.py configs/ade20k/semfpn_lit_ti.py        # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/semfpn_lit_ti.py --auto-scale-lr  # ADEChallengeData2016 under data/ade
     python tools/train.py configs/ade20k/semfpn_lit_ti.py --toy  # small rendered rooms, minutes on two cores
 
 Mirrors: the Semantic FPN row of LIT-Ti in the README of the released code (https://github.com/ziplab/LIT, arXiv

@@ -1,6 +1,6 @@
 """Semantic FPN with the dense yardstick Pyramid-S on ADE20K, 80k iterations.
 
-    python tools/train.py configs/ade20k/semfpn_pyramid.py                # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/semfpn_pyramid.py --auto-scale-lr  # ADEChallengeData2016 under data/ade
     python tools/train.py configs/ade20k/semfpn_pyramid.py --toy          # small rendered rooms, minutes on two cores
 
 Softmax attention in every stage, else AnchorFormer-S. Mirrors: no table; the recipe is LIT's and PVT's for Semantic FPN

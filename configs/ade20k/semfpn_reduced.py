@@ -1,6 +1,6 @@
 """Semantic FPN with DeiT-S on fewer and fewer tokens (DynamicViT) on ADE20K, 80k iterations.
 
-    python tools/train.py configs/ade20k/semfpn_reduced.py       # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/semfpn_reduced.py --auto-scale-lr  # ADEChallengeData2016 under data/ade
     python tools/train.py configs/ade20k/semfpn_reduced.py --toy # small rendered rooms, minutes on two cores
 
 Before blocks 3, 6 and 9 a predictor keeps 0.7 of the tokens; the others wait, and return where a map is read. Training

@@ -1,6 +1,6 @@
 """Semantic FPN with ToSA-DeiT-S on ADE20K, 80k iterations, half the tokens in every second layer.
 
-    python tools/train.py configs/ade20k/semfpn_tosa.py       # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/semfpn_tosa.py --auto-scale-lr  # ADEChallengeData2016 under data/ade
     python tools/train.py configs/ade20k/semfpn_tosa.py --toy # small rendered rooms, minutes on two cores
 
 One run trains in stages: dense, then with a share that falls to `keep`, selectors learning from the start. One run for

@@ -1,6 +1,6 @@
 """UPerNet with AnchorFormer-S on ADE20K, 160k iterations.
 
-    python tools/train.py configs/ade20k/upernet_anchorformer.py           # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/upernet_anchorformer.py --auto-scale-lr  # ADEChallengeData2016 under data/ade
     python tools/train.py configs/ade20k/upernet_anchorformer.py --toy     # small rendered rooms, minutes on two cores
 
 Mirrors: no table of the AnchorFormer paper (arXiv 2505.16463); the recipe is Swin's for UPerNet (arXiv 2103.14030,

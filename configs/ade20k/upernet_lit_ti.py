@@ -1,6 +1,6 @@
 """UPerNet with LIT-Ti on ADE20K, 160k iterations.
 
-    python tools/train.py configs/ade20k/upernet_lit_ti.py        # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/upernet_lit_ti.py --auto-scale-lr  # ADEChallengeData2016 under data/ade
     python tools/train.py configs/ade20k/upernet_lit_ti.py --toy  # small rendered rooms, minutes on two cores
 
 Mirrors: no row of LIT's paper (arXiv 2105.14217); the recipe is Swin's for UPerNet (AdamW, lr 6e-5, weight decay 0.01,

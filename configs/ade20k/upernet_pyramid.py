@@ -1,6 +1,6 @@
 """UPerNet with the dense yardstick Pyramid-S on ADE20K, 160k iterations.
 
-    python tools/train.py configs/ade20k/upernet_pyramid.py               # ADEChallengeData2016 under data/ade
+    python tools/train.py configs/ade20k/upernet_pyramid.py --auto-scale-lr  # ADEChallengeData2016 under data/ade
     python tools/train.py configs/ade20k/upernet_pyramid.py --toy         # small rendered rooms, minutes on two cores
 
 Softmax attention in every stage, else AnchorFormer-S. Mirrors: no table; the recipe is Swin's for UPerNet (arXiv

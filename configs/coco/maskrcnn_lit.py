@@ -1,6 +1,6 @@
 """Mask R-CNN with LIT-S on COCO, 1x.
 
-    python tools/train.py configs/coco/maskrcnn_lit.py            # COCO 2017 under data/coco
+    python tools/train.py configs/coco/maskrcnn_lit.py --auto-scale-lr  # COCO 2017 under data/coco
     python tools/train.py configs/coco/maskrcnn_lit.py --toy      # small rendered rooms, minutes on two cores
 
 Mirrors: the Mask R-CNN row of LIT-S in the README of the released code (https://github.com/ziplab/LIT, arXiv

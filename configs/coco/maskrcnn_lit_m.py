@@ -1,6 +1,6 @@
 """Mask R-CNN with LIT-M on COCO, 1x.
 
-    python tools/train.py configs/coco/maskrcnn_lit_m.py          # COCO 2017 under data/coco
+    python tools/train.py configs/coco/maskrcnn_lit_m.py --auto-scale-lr  # COCO 2017 under data/coco
     python tools/train.py configs/coco/maskrcnn_lit_m.py --toy    # small rendered rooms, minutes on two cores
 
 Mirrors: nothing released; the recipe is that of LIT-S (https://github.com/ziplab/LIT, arXiv 2105.14217), from ImageNet

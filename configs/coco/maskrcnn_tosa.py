@@ -1,6 +1,6 @@
 """Mask R-CNN with ToSA-DeiT-S on COCO, 1x, half the tokens in every second layer.
 
-    python tools/train.py configs/coco/maskrcnn_tosa.py       # COCO 2017 under data/coco
+    python tools/train.py configs/coco/maskrcnn_tosa.py --auto-scale-lr  # COCO 2017 under data/coco
     python tools/train.py configs/coco/maskrcnn_tosa.py --toy # small rendered rooms, minutes on two cores
 
 One run trains in stages: dense, then with a share that falls to `keep`, selectors learning from the start. One run for

@@ -1,6 +1,6 @@
 """RetinaNet with LIT-S on COCO, 1x.
 
-    python tools/train.py configs/coco/retinanet_lit.py           # COCO 2017 under data/coco
+    python tools/train.py configs/coco/retinanet_lit.py --auto-scale-lr  # COCO 2017 under data/coco
     python tools/train.py configs/coco/retinanet_lit.py --toy     # small rendered rooms, minutes on two cores
 
 Mirrors: the RetinaNet row of LIT-S in the README of the released code (https://github.com/ziplab/LIT, arXiv

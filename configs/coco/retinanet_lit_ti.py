@@ -1,6 +1,6 @@
 """RetinaNet with LIT-Ti on COCO, 1x.
 
-    python tools/train.py configs/coco/retinanet_lit_ti.py        # COCO 2017 under data/coco
+    python tools/train.py configs/coco/retinanet_lit_ti.py --auto-scale-lr  # COCO 2017 under data/coco
     python tools/train.py configs/coco/retinanet_lit_ti.py --toy  # small rendered rooms, minutes on two cores
 
 Mirrors: the RetinaNet row of LIT-Ti in the README of the released code (https://github.com/ziplab/LIT, arXiv

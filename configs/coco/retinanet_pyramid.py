@@ -1,6 +1,6 @@
 """RetinaNet with the dense yardstick pyramid on COCO, 1x.
 
-    python tools/train.py configs/coco/retinanet_pyramid.py           # COCO 2017 under data/coco
+    python tools/train.py configs/coco/retinanet_pyramid.py --auto-scale-lr  # COCO 2017 under data/coco
     python tools/train.py configs/coco/retinanet_pyramid.py --toy     # small rendered rooms, minutes on two cores
 
 The control: softmax attention in every stage, else AnchorFormer-S and its recipe.

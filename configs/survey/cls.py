@@ -1,6 +1,6 @@
 """A classifier of ImageNet-1k at 224x224 with Pyramid-T and any token mixer, 300 epochs.
 
-    python tools/train.py configs/survey/cls.py --cfg-options model.backbone.mixers=efficient  # under data/imagenet
+    python tools/train.py configs/survey/cls.py --auto-scale-lr --cfg-options model.backbone.mixers=efficient
     python tools/train.py configs/survey/cls.py --toy --cfg-options model.backbone.mixers=efficient
 
 The mixer is any of docs/mixers.md, one name or one for each stage; nothing else differs between two of them.

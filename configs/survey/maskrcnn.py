@@ -1,6 +1,6 @@
 """Mask R-CNN with Pyramid-T and any token mixer on COCO, 1x.
 
-    python tools/train.py configs/survey/maskrcnn.py --cfg-options model.backbone.mixers=efficient  # under data/coco
+    python tools/train.py configs/survey/maskrcnn.py --auto-scale-lr --cfg-options model.backbone.mixers=efficient
     python tools/train.py configs/survey/maskrcnn.py --toy --cfg-options model.backbone.mixers=efficient
 
 The mixer is any of docs/mixers.md, one name or one for each stage; nothing else differs between two of them.

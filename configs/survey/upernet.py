@@ -1,6 +1,6 @@
 """UPerNet with Pyramid-T and any token mixer on ADE20K, 160k iterations.
 
-    python tools/train.py configs/survey/upernet.py --cfg-options model.backbone.mixers=efficient  # under data/ade
+    python tools/train.py configs/survey/upernet.py --auto-scale-lr --cfg-options model.backbone.mixers=efficient
     python tools/train.py configs/survey/upernet.py --toy --cfg-options model.backbone.mixers=efficient
 
 The mixer is any of docs/mixers.md, one name or one for each stage; nothing else differs between two of them.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from effvit_mm.backbones import create_backbone
 from effvit_mm.config_file import read_config, require_model
+from effvit_mm.config_options import set_options
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
 
@@ -152,10 +153,7 @@ def _from_config(name: str, shape: tuple[int, int], batch: int, options: Mapping
     from mmengine.registry import MODELS, init_default_scope
 
     cfg = read_config(Path(name))
-    try:
-        cfg.merge_from_dict(dict(options))
-    except Exception as error:  # MMEngine raises several kinds
-        raise BadInputError(f"--cfg-options do not fit config {name}: {type(error).__name__}: {error}") from error
+    set_options(cfg, options)
     require_model(cfg)
     init_default_scope(cfg.get("default_scope", "mmengine"))
     try:

@@ -11,6 +11,7 @@ from effvit_mm.data_tool.masks import inspect_masks
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Target
 from effvit_mm.data_tool.sheet import write_sheet
+from effvit_mm.errors import NotSavedError
 
 INSPECTORS = {"coco": inspect_coco, "masks": inspect_masks, "depth": inspect_depth, "folders": inspect_folders}
 
@@ -34,8 +35,12 @@ def check_data_set(target: Target, opening: Opening, sheet: Path | None, num_pic
     report = Report(target.name, findings, target.layout if missing else "", target.refusals)
     cells = _draw(findings, num_pictures) if sheet else []
     if cells:
-        write_sheet(cells, sheet)
-        report.sheet = sheet
+        try:
+            write_sheet(cells, sheet)
+            report.sheet = sheet
+        except NotSavedError as error:
+            # What took hours to find is told without its pictures.
+            report.unsaved = str(error)
     return report
 
 

@@ -118,6 +118,7 @@ class Report:
         layout: The files that are expected, where some are missing.
         refusals: What a run would refuse beside the problems of files.
         sheet: The contact sheet, if one was written.
+        unsaved: Why one could not be written.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Report:
     layout: str = ""
     refusals: tuple[str, ...] = ()
     sheet: Path | None = None
+    unsaved: str = ""
 
     @property
     def is_fine(self) -> bool:

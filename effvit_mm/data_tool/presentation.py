@@ -31,6 +31,8 @@ def show(report: Report) -> None:
     _show_problems(report, console)
     if report.sheet:
         console.print(f"pictures  {report.sheet}", markup=False, highlight=False)
+    if report.unsaved:
+        console.print(report.unsaved, markup=False, highlight=False)
     console.print(_verdict(report), markup=False, highlight=False)
 
 
@@ -43,6 +45,7 @@ def as_json(report: Report) -> dict[str, Any]:
         layout=report.layout,
         refusals=list(report.refusals),
         sheet=str(report.sheet) if report.sheet else None,
+        unsaved=report.unsaved,
     )
 
 

@@ -1,12 +1,12 @@
 """A contact sheet: pictures with their annotations side by side, and what the colours mean."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from effvit_mm.checkpoint import written_whole
 from effvit_mm.data_tool.findings import Cell
 from effvit_mm.engine.segmentation_drawing import FONT, MARGIN, TEXT_SIZE, draw_legend
 
@@ -21,6 +21,9 @@ def write_sheet(cells: Sequence[Cell], file: Path) -> None:
     Args:
         cells: What it shows, row by row.
         file: Where; its folder is made, a sheet that is there is replaced.
+
+    Raises:
+        NotSavedError: If it cannot be written.
     """
     wide = sum(cell.picture.width > WIDE * cell.picture.height for cell in cells) > len(cells) / 2
     num_columns = min(len(cells), NUM_COLUMNS // 2 if wide else NUM_COLUMNS)
@@ -44,10 +47,9 @@ def write_sheet(cells: Sequence[Cell], file: Path) -> None:
         top += height
     if below:
         sheet.paste(below, (0, top))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    sheet.save(partial, "PNG")
-    partial.replace(file)
+    with written_whole(file, remedy="Make room, or give another --sheet", shared=True) as partial:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(partial, "PNG")
 
 
 def _counted(entry: tuple[str, tuple[int, ...]]) -> str:

@@ -55,7 +55,7 @@ def _of_config(file: Path, root: Path | None) -> Target:
     parts: dict[str, Part] = {}
     for split in splits:
         name = f"{split}_dataloader.dataset"
-        for place, leaf in enumerate(leaves_of(cfg.get(f"{split}_dataloader", {}).get("dataset"), name)):
+        for place, leaf in enumerate(leaves_of((cfg.get(f"{split}_dataloader") or {}).get("dataset"), name)):
             part = _part_of(split if not place else f"{split} {place + 1}", leaf, name, scope)
             if part is not None:
                 # Most configs test on what they validate on.

@@ -106,7 +106,7 @@ class AnchorHealthHook(Hook):
 def _remedy(layers: Sequence[AnchorAttention]) -> str:
     if any(layer.mode == "paper" for layer in layers):
         return (
-            "They get hardly any gradient there: start again with model.backbone.mode='cosine', whose anchors are "
+            "They get hardly any gradient there: start again with model.backbone.mode='apart', whose anchors are "
             "apart from the first step on, or from DeiT's weights with anchors found from pictures (tools/convert.py "
             "--images)"
         )

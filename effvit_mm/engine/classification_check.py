@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from effvit_mm.engine.dataset_spec import check_presence, class_of, reads_local_files
-from effvit_mm.errors import BadInputError, some_of
+from effvit_mm.errors import BadInputError, listed, some_of
 
 SOURCES = {
     "ImageNet": (
@@ -125,17 +125,26 @@ def _check_folders(where: str, spec: Any, dataset: Any) -> list[str]:
 def _check_list(where: str, dataset: Any) -> int:
     """Check a list of pictures and labels; return how many classes there are."""
     labels = []
+    missing = []
+    there: dict[Path, set[str]] = {}
     for number, line in enumerate(Path(dataset.ann_file).read_text().splitlines(), 1):
         picture, _, label = line.strip().rpartition(" ")
         if not picture or not label.isdecimal():
             raise BadInputError(f"{dataset.ann_file}, line {number} is {line[:80]!r}, expected 'picture label'")
-        if number == 1 and not Path(dataset.img_prefix, picture).is_file():
-            raise BadInputError(
-                f"{dataset.ann_file} names {picture}, which is not in {dataset.img_prefix}; set {where}.data_prefix"
-            )
+        # A folder is asked once, and not once for each of its pictures.
+        file = Path(dataset.img_prefix, picture)
+        if file.parent not in there:
+            there[file.parent] = {entry.name for entry in file.parent.iterdir()} if file.parent.is_dir() else set()
+        if file.name not in there[file.parent]:
+            missing.append(picture)
         labels.append(int(label))
     if not labels:
         raise BadInputError(f"{dataset.ann_file} is empty, expected 'picture label' a line")
+    if missing:
+        raise BadInputError(
+            f"{len(missing)} of the {len(labels)} pictures of {dataset.ann_file} are not in {dataset.img_prefix}:"
+            f"{listed(missing)}\nset {where}.data_prefix, fetch them again, or take them out of the list"
+        )
     count = len(dataset.CLASSES) if dataset.CLASSES is not None else max(labels) + 1
     if max(labels) >= count:
         raise BadInputError(f"{dataset.ann_file} has the label {max(labels)}, but there are {count} classes, from 0 on")

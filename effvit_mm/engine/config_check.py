@@ -4,22 +4,20 @@ Names of arguments are looked up in :mod:`effvit_mm.engine.argument_check`; what
 it is built, see :mod:`effvit_mm.engine.explain`.
 """
 
-import inspect
 import math
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from mmengine.runner import FlexibleRunner, Runner
 
 from effvit_mm.engine.argument_check import check_arguments
 from effvit_mm.engine.layer_decay import check_layer_decay
 from effvit_mm.errors import BadInputError
-from effvit_mm.registry import near_names
 
 NEEDED = {
     "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
@@ -81,29 +79,19 @@ def check_shapes(cfg: Config) -> None:
             raise BadInputError(f"{section}.{name} is {_short(value)}, expected a dict")
 
 
-def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Check that each option of a command line belongs to a section that the config has or a run knows.
-
-    Raises:
-        BadInputError: If one does not: it would change nothing.
-    """
-    runners = (Runner, FlexibleRunner)
-    arguments = {name for runner in runners for name in inspect.signature(runner.__init__).parameters}
-    known = set(cfg) | arguments | {"custom_imports", "auto_scale_lr", "runner_type"}
-    for path in options:
-        section = str(path).split(".")[0]
-        if section not in known:
-            raise BadInputError(f"--cfg-options {path}: the config has no {section!r}; {near_names(section, known)}")
-
-
 def check_work_dir(work_dir: Path) -> None:
     """Check that a run can write into a folder, which need not exist yet.
 
     Raises:
-        BadInputError: If the folder, or one above it, is a file.
+        BadInputError: If the folder, or one above it, is a file, or nothing can be written into it.
     """
     for place in (work_dir, *work_dir.parents):
         if place.is_dir():
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise BadInputError(
+                    f"nothing can be written into {place}, where the folder {work_dir} is or would be; give another "
+                    f"folder, or the right to write there"
+                )
             return
         if place.exists():
             raise BadInputError(f"the work dir {work_dir} cannot be made: {place} is a file; give another --work-dir")

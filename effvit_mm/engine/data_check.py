@@ -47,7 +47,7 @@ def check_data(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = Tr
     classified = []
     for split in splits:
         name = f"{split}_dataloader.dataset"
-        root = cfg.get(f"{split}_dataloader", {}).get("dataset")
+        root = (cfg.get(f"{split}_dataloader") or {}).get("dataset")
         scope = cfg.get("default_scope") or "mmdet"
         leaves = list(leaves_of(root, name))
         datasets += [(split, leaf) for leaf in leaves if reads_coco(leaf, name, scope)]

@@ -36,6 +36,8 @@ def keep_few_masks(cfg: Config, num_pictures: int) -> None:
     file.write_text("".join(f"{stem}\n" for stem in stems[:num_pictures]), encoding="utf-8")
     train.ann_file = str(file)
     for split in ("val", "test"):
+        if not cfg.get(f"{split}_dataloader"):
+            continue
         dataset = cfg[f"{split}_dataloader"].dataset
         for key in SHARED:
             dataset.pop(key, None)

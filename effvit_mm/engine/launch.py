@@ -95,6 +95,8 @@ def train(
             check_fit = load_whole if cfg.get("resume") else check_some_fit
             check_fit(_unwrapped(runner.model), weights, cfg.load_from)
         del weights
+        if _is_first_process() and overlays is None and not auto_scale_lr:
+            _say_other_batch(cfg, runner.world_size)
         runner.train()
     if _is_first_process():
         show_end(cfg, last_whole_checkpoint(Path(cfg.work_dir)))
@@ -165,6 +167,17 @@ def _check(cfg: Config, splits: tuple[str, ...]) -> None:
         check_data(cfg, splits)
         check_model(cfg)
         check_classes(cfg, splits)
+
+
+def _say_other_batch(cfg: Config, num_processes: int) -> None:
+    """Say so where the learning rate is meant for another number of pictures a step than the run has."""
+    meant = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+    found = cfg.train_dataloader.get("batch_size", 1) * num_processes * cfg.optim_wrapper.get("accumulative_counts", 1)
+    if meant and meant != found:
+        print(
+            f"the learning rate is meant for {meant} pictures a step, and a step of this run has {found}: "
+            f"--auto-scale-lr scales it"
+        )
 
 
 def _is_first_process() -> bool:

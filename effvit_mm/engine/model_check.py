@@ -115,7 +115,7 @@ def check_classes(cfg: Config, splits: tuple[str, ...]) -> None:
     """
     heads = [(path, spec) for path, spec in _parts("model", cfg.model) if _has_classes(path, spec)]
     for split in splits:
-        dataset = cfg.get(f"{split}_dataloader", {}).get("dataset") or {}
+        dataset = (cfg.get(f"{split}_dataloader") or {}).get("dataset") or {}
         classes = (dataset.get("metainfo") or {}).get("classes")
         # Those that read class names as text have heads of a number of their own.
         if dataset.get("type") != "CocoDataset" or dataset.get("return_classes"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from effvit_mm.engine.data_check import check_data
+from effvit_mm.engine.data_check import check_data, leaves_of
 from effvit_mm.engine.explain import arguments_of
 from effvit_mm.engine.few_masks import keep_few_masks
 from effvit_mm.engine.report import write_json
@@ -99,6 +99,11 @@ def keep_few_pictures(cfg: Config, num_pictures: int) -> None:
     """
     check_data(cfg, ("train",))
     train = cfg.train_dataloader.dataset
+    if list(leaves_of(train, "train_dataloader.dataset")) != [train]:
+        raise BadInputError(
+            f"--overfit takes the first pictures of one data set; train_dataloader.dataset is a {train.type} around "
+            f"others; put one of them in its place, in a config of your own with _delete_=True"
+        )
     if pairs_masks(train, cfg.get("default_scope") or "mmdet"):
         keep_few_masks(cfg, num_pictures)
         return
@@ -115,6 +120,10 @@ def keep_few_pictures(cfg: Config, num_pictures: int) -> None:
     write_json(file, {**content, "images": images, "annotations": annotations})
     train.ann_file = str(file)
     for split in ("val", "test"):
-        dataset = cfg[f"{split}_dataloader"].dataset
-        dataset.update(ann_file=str(file), data_root=train.data_root, data_prefix=train.data_prefix)
-        cfg[f"{split}_evaluator"].ann_file = str(file)
+        if cfg.get(f"{split}_dataloader"):
+            dataset = cfg[f"{split}_dataloader"].dataset
+            dataset.update(ann_file=str(file), data_root=train.data_root, data_prefix=train.data_prefix)
+        evaluators = cfg.get(f"{split}_evaluator") or []
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            if "ann_file" in evaluator:
+                evaluator.ann_file = str(file)

@@ -103,6 +103,9 @@ class RunReportHook(Hook):
     def _draw(self, runner: Runner, folder: Path) -> Path | None:
         samples, self._samples = self._samples, []
         names = names_of([Path(sample.img_path) for sample in samples])
+        # What an earlier run drew of other pictures would pass for this one's.
+        for drawn in {*folder.glob("*.png")} - {folder / f"{name}.png" for name in names}:
+            drawn.unlink()
         for sample, name in zip(samples, names, strict=True):
             file = folder / f"{name}.png"
             if "pred_sem_seg" in sample:

@@ -12,8 +12,9 @@ from mmengine.config import Config, ConfigDict
 
 from effvit_mm.checkpoint import load_safely
 from effvit_mm.config_file import read_config, require_model
-from effvit_mm.config_options import REPLACEMENT, in_own_config
-from effvit_mm.engine.config_check import check_config, check_options, check_shapes, check_work_dir
+from effvit_mm.config_options import set_options
+from effvit_mm.engine.config_check import check_config, check_shapes, check_work_dir
+from effvit_mm.engine.data_check import leaves_of
 from effvit_mm.engine.model_check import check_build, check_model
 from effvit_mm.engine.overlays import apply_overlay, keep_few_pictures, make_toy_scenes
 from effvit_mm.errors import BadInputError
@@ -59,9 +60,7 @@ def load_config(
     if data_root is not None:
         _move_data(cfg, data_root)
     if options:
-        check_options(cfg, options)
-        for path, value in options.items():
-            _set_option(cfg, path, value)
+        set_options(cfg, options)
         check_shapes(cfg)
     cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / config_file.stem)
     check_work_dir(Path(cfg.work_dir))
@@ -145,12 +144,23 @@ def enable_resume(cfg: Config) -> Path | None:
 
 
 def last_whole_checkpoint(work_dir: Path) -> Path | None:
-    """Return the newest ``epoch_*.pth`` or ``iter_*.pth`` of a folder that was written to its end.
+    """Return the last ``epoch_*.pth`` or ``iter_*.pth`` of a folder's last run that was written to its end.
 
-    torch's checkpoints are zip archives, whose directory is written last: a file without it was cut off.
+    torch's checkpoints are zip archives, whose directory is written last: a file without it was cut off. MMEngine's
+    ``last_checkpoint`` names what was written last: files that are older may be of another run, which had come further.
     """
+    try:
+        named = (work_dir / "last_checkpoint").read_text(encoding="utf-8").strip()
+        since = (work_dir / Path(named).name).stat().st_mtime_ns
+    except OSError:
+        since = 0
+
+    def recency(path: Path) -> tuple[bool, int]:
+        written = path.stat().st_mtime_ns
+        return written >= since, int(path.stem.split("_")[1]) if written >= since else written
+
     checkpoints = [path for path in work_dir.glob("*.pth") if re.fullmatch(r"(epoch|iter)_\d+", path.stem)]
-    checkpoints.sort(key=lambda path: int(path.stem.split("_")[1]), reverse=True)
+    checkpoints.sort(key=recency, reverse=True)
     return next((path for path in checkpoints if zipfile.is_zipfile(path)), None)
 
 
@@ -185,43 +195,14 @@ def _check_without_data(cfg: Config, splits: tuple[str, ...]) -> None:
     check_build(cfg)
 
 
-def _set_option(cfg: Config, path: str, value: Any) -> None:
-    try:
-        cfg.merge_from_dict({path: value})
-    except (LookupError, TypeError, AttributeError, AssertionError) as error:
-        reason = _no_place(cfg, path, value) or (
-            f"cannot be set ({error}); expected the path of a value of the config, with positions of lists as numbers"
-        )
-        raise BadInputError(f"--cfg-options {path}={value!r}: {reason}") from error
-
-
-def _no_place(cfg: Config, path: str, value: Any) -> str:
-    """Say at which step the path of an option leaves the config; an empty string where it does not."""
-    node: Any = cfg._cfg_dict
-    names = path.split(".")
-    for i, name in enumerate(names):
-        place = ".".join(names[:i])
-        if isinstance(node, list) and name.isdecimal():
-            if int(name) >= len(node):
-                return f"{place} has {len(node)} entries, expected a position from 0 to {len(node) - 1}"
-            node = node[int(name)]
-        elif isinstance(node, dict):
-            node = node.get(name, ConfigDict())
-        else:
-            inner = "=dict(".join(names[i:]) + f"={value!r}" + ")" * (len(names) - i - 1)
-            whole = in_own_config(cfg.filename, place, REPLACEMENT.format(inner))
-            return f"{place} is {str(node)[:80]}, no dict with a value {name!r}; in its place {whole}"
-    return ""
-
-
 def _move_data(cfg: Config, data_root: Path) -> None:
-    """Replace the root of every data set and of the evaluators' annotation files that lie under it."""
+    """Replace the root of every data set, also inside wrappers, and of the evaluators' annotation files under it."""
     for split in ("train", "val", "test"):
-        dataset = cfg.get(f"{split}_dataloader", ConfigDict()).get("dataset")
-        if not isinstance(dataset, dict) or not isinstance(dataset.get("data_root"), str):
-            continue
-        old_root, dataset.data_root = dataset.data_root, f"{data_root}/"
         evaluators = cfg.get(f"{split}_evaluator") or []
-        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-            if isinstance(evaluator, dict) and str(evaluator.get("ann_file", "")).startswith(old_root):
-                evaluator.ann_file = f"{data_root}/{evaluator.ann_file[len(old_root) :].lstrip('/')}"
+        for dataset in leaves_of((cfg.get(f"{split}_dataloader") or {}).get("dataset"), f"{split}_dataloader.dataset"):
+            if not isinstance(dataset.get("data_root"), str):
+                continue
+            old_root, dataset.data_root = dataset.data_root, f"{data_root}/"
+            for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+                if isinstance(evaluator, dict) and str(evaluator.get("ann_file", "")).startswith(old_root):
+                    evaluator.ann_file = f"{data_root}/{evaluator.ann_file[len(old_root) :].lstrip('/')}"

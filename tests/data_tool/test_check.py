@@ -9,6 +9,7 @@ from tiny_masks import mask_path, picture_path, write_masks
 from effvit_mm.data_tool.check import check_data_set
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part, Target
+from effvit_mm.data_tool.presentation import show
 from effvit_mm.data_tool.targets import find_targets
 from effvit_mm.depth import write_depth
 from effvit_mm.errors import BadInputError
@@ -130,6 +131,19 @@ def test_pixels_are_counted_by_class_and_left_out_ones_apart(tmp_path):
     assert amounts["box"] == 20 * 4 + 20 * 8
     assert sum(amounts.values()) == 2 * 40 * 50
     assert (tmp_path / "sheet.png").is_file()
+
+
+def test_a_sheet_that_cannot_be_written_costs_nothing_of_the_report(tmp_path, capsys):
+    write_masks(tmp_path, num_pictures=2, first=1)
+    (tmp_path / "sheet.png").mkdir()
+    target = config_of_masks(tmp_path, tmp_path / "semfpn_mine.py")
+    report = check_data_set(target, Opening(), tmp_path / "sheet.png")
+    assert report.is_fine
+    show(report)
+    shown = capsys.readouterr().out
+    assert f"{tmp_path}/sheet.png was not saved" in shown
+    assert "give another --sheet" in shown
+    assert "floor" in shown
 
 
 def config_of_masks(root, file):

@@ -118,7 +118,7 @@ def test_a_collapsed_layer_is_warned_of_once_with_a_remedy(caplog):
         assert len(caplog.messages) == 1
         assert f"{LAYERS[0]} (1.00)" in caplog.messages[0]
         assert LAYERS[1] not in caplog.messages[0]
-        assert "mode='cosine'" in caplog.messages[0]
+        assert "mode='apart'" in caplog.messages[0]
         nn.init.ones_(network.backbone.blocks[1].mixer.anchors)
         iterations(hook, runner, 2)
     assert len(caplog.messages) == 2

@@ -1,11 +1,13 @@
 """A config that lacks a section, or has a value there that cannot be one, is told before anything is built."""
 
 import math
+import os
 
 import pytest
 from mmengine.config import Config
 
-from effvit_mm.engine.config_check import check_config, check_options, check_shapes, check_work_dir
+from effvit_mm.config_options import set_options
+from effvit_mm.engine.config_check import check_config, check_shapes, check_work_dir
 from effvit_mm.errors import BadInputError
 
 
@@ -53,9 +55,9 @@ def test_class_names_may_be_numbers():
 
 
 def test_an_option_of_no_section_gets_near_names():
-    check_options(run_config(), {"model.neck.out_channels": 3, "load_from": "a.pth"})
+    set_options(run_config(), {"model.neck.out_channels": 3, "load_from": "a.pth"})
     with pytest.raises(BadInputError, match=r"--cfg-options modle.type: .*did you mean 'model'"):
-        check_options(run_config(), {"modle.type": "a"})
+        set_options(run_config(), {"modle.type": "a"})
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,10 @@ def test_a_work_dir_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(BadInputError, match="file is a file; give another --work-dir"):
         check_work_dir(tmp_path / "file/below")
+
+
+def test_a_work_dir_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    # Who runs tests as root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
+    with pytest.raises(BadInputError, match=f"nothing can be written into {tmp_path}, where the folder .*new/run is"):
+        check_work_dir(tmp_path / "new/run")

@@ -41,6 +41,13 @@ def test_missing_data_lists_the_files_the_source_and_the_way_without_data(tmp_pa
     assert "--data-root" in text
 
 
+def test_validation_can_be_switched_off(tmp_path):
+    write_coco(tmp_path)
+    cfg = config(tmp_path)
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    check_data(cfg, ("train", "val"))
+
+
 def test_data_sets_inside_wrappers_are_checked(tmp_path):
     inner = config(tmp_path / "nowhere").train_dataloader.dataset
     wrapped = dict(type="RepeatDataset", dataset=dict(type="ConcatDataset", datasets=[inner]))

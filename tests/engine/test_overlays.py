@@ -49,6 +49,43 @@ def test_few_pictures_train_and_validate_themselves(tmp_path):
     assert cfg.val_dataloader.dataset.data_prefix == cfg.train_dataloader.dataset.data_prefix
 
 
+def test_few_pictures_need_no_validation_and_one_data_set(tmp_path):
+    file = tmp_path / "maskrcnn_alone.py"
+    file.write_text(f"_base_ = {str(MASKRCNN)!r}\nval_dataloader = val_cfg = val_evaluator = None\n")
+    write_coco(tmp_path)
+    arguments = dict(num_pictures=1, data_root=tmp_path, work_dir=tmp_path / "run")
+    options = {key: value for key, value in FILES.items() if not key.startswith("val")}
+    cfg = load_config(file, options=options, **arguments)
+    assert (
+        cfg.train_dataloader.dataset.ann_file == cfg.test_evaluator.ann_file == str(tmp_path / "run/few_pictures.json")
+    )
+    inner = cfg.train_dataloader.dataset
+    twice = {"train_dataloader.dataset": dict(type="RepeatDataset", times=2, dataset=inner, _delete_=True)}
+    with pytest.raises(BadInputError, match=r"train_dataloader\.dataset is a RepeatDataset around others"):
+        load_config(file, options={**options, **twice}, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("method", "data"),
+    [
+        ("maskrcnn", "ann_file='mine.json', data_prefix=dict(img='mine/')"),
+        ("depth", "_delete_=True, type='DepthFolderDataset', data_prefix=dict(img_path='a', depth_map_path='b')"),
+        ("cls", "_delete_=True, type='CustomDataset', data_prefix='mine'"),
+        ("semfpn", "_delete_=True, type='IndexMaskFolder', data_prefix=dict(img_path='a', seg_map_path='b')"),
+    ],
+)
+def test_toy_scenes_take_the_place_of_data_of_ones_own(tmp_path, method, data):
+    (leaf,) = (ROOT / "configs").glob(f"*/{method}_pyramid.py")
+    loaders = "".join(
+        f"{split}_dataloader = dict(dataset=dict(data_root='own', {data}))\n" for split in ("train", "val")
+    )
+    file = tmp_path / f"{method}_own.py"
+    file.write_text(f"_base_ = {str(leaf)!r}\n{loaders}test_dataloader = val_dataloader\n")
+    own, stock = (load_config(config, overlays=BASES / "toy", splits=()) for config in (file, leaf))
+    for split in ("train", "val", "test"):
+        assert own[f"{split}_dataloader"].dataset == stock[f"{split}_dataloader"].dataset
+
+
 def test_more_pictures_than_there_are_is_refused(tmp_path):
     write_coco(tmp_path, num_pictures=2)
     with pytest.raises(BadInputError, match="--overfit 3: give a number from 1 to 2"):

@@ -61,6 +61,17 @@ def test_an_evaluation_leaves_figures_and_pictures(runner, sample, tmp_path, cap
     assert len(list((tmp_path / "run/predictions").iterdir())) == 1
 
 
+def test_pictures_of_an_earlier_run_do_not_pass_for_this_ones(runner, sample, tmp_path):
+    (tmp_path / "run/predictions").mkdir(parents=True)
+    (tmp_path / "run/predictions/another.png").touch()
+    hook = RunReportHook()
+    hook.after_val_iter(runner, 0, outputs=[sample])
+    hook.after_val_epoch(runner, {})
+    names = [file.stem for file in (tmp_path / "run/predictions").iterdir()]
+    assert len(names) == 1
+    assert names != ["another"]
+
+
 def test_a_figure_that_does_not_apply_is_explained_in_a_line(runner, capsys):
     hook = RunReportHook()
     hook.after_val_epoch(runner, {"coco/bbox_mAP_50": 0.25})

@@ -1,5 +1,6 @@
 """From a command line to a config: options, roots, and which checkpoint a resumed run takes."""
 
+import os
 import textwrap
 
 import pytest
@@ -64,6 +65,15 @@ def test_the_lines_that_are_shown_for_a_dict_are_a_config_that_holds_it(tmp_path
 def test_the_work_dir_is_named_after_the_config_unless_given(tmp_path):
     assert load_config(MASKRCNN).work_dir == "work_dirs/maskrcnn_anchorformer"
     assert load_config(MASKRCNN, work_dir=tmp_path).work_dir == str(tmp_path)
+
+
+def test_a_data_root_reaches_the_data_sets_inside_wrappers(tmp_path):
+    file = tmp_path / "maskrcnn_twice.py"
+    inner = "dict(type='CocoDataset', data_root='data/coco/', ann_file='a.json')"
+    wrapped = f"train_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', times=2, dataset={inner}))"
+    file.write_text(f"_base_ = {str(MASKRCNN)!r}\n{wrapped}\n")
+    cfg = load_config(file, data_root=tmp_path)
+    assert cfg.train_dataloader.dataset.dataset.data_root == f"{tmp_path}/"
 
 
 def test_a_data_root_reaches_every_data_set_and_evaluator(tmp_path):
@@ -138,6 +148,22 @@ def test_resuming_takes_the_highest_whole_checkpoint_and_passes_over_a_torn_one(
     assert cfg.resume
     assert cfg.randomness.seed == 3
     assert cfg.load_from == str(tmp_path / "epoch_9.pth")
+
+
+def test_a_run_in_the_folder_of_one_that_came_further_is_resumed_from_its_own_checkpoint(tmp_path):
+    checkpoints(tmp_path, "epoch_6.pth", "epoch_12.pth")
+    for age, name in enumerate(("epoch_12.pth", "epoch_6.pth")):
+        os.utime(tmp_path / name, ns=(10**9, 10**9 * (2 - age)))
+    checkpoints(tmp_path, "epoch_3.pth", "epoch_4.pth")
+    os.utime(tmp_path / "epoch_3.pth", ns=(10**9, 10**9 * 5))
+    # As where a folder was moved since.
+    (tmp_path / "last_checkpoint").write_text("/elsewhere/epoch_3.pth")
+    assert last_whole_checkpoint(tmp_path).name == "epoch_4.pth"
+    (tmp_path / "epoch_4.pth").write_bytes(b"torn")
+    assert last_whole_checkpoint(tmp_path).name == "epoch_3.pth"
+    (tmp_path / "epoch_3.pth").write_bytes(b"torn")
+    os.utime(tmp_path / "epoch_3.pth", ns=(10**9, 10**9 * 5))
+    assert last_whole_checkpoint(tmp_path).name == "epoch_12.pth"
 
 
 def test_resuming_without_a_checkpoint_starts_anew_and_keeps_the_weights_to_start_from(tmp_path):

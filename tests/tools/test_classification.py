@@ -104,6 +104,17 @@ def test_what_would_mislead_is_answered_in_a_few_lines(workplace, trained, own, 
     refused(workplace.run("python tools/train.py own_configs/cls_own.py"), messages)
 
 
+def test_pictures_that_a_list_names_and_a_folder_lacks_are_counted(workplace, trained):
+    root = make_own(workplace)
+    pictures = sorted(file.relative_to(root / "train") for file in (root / "train").rglob("*.jpg"))
+    (root / "list.txt").write_text("".join(f"{picture} 0\n" for picture in (*pictures, "bee/gone.jpg", "ox/none.jpg")))
+    done = workplace.run(
+        "python tools/train.py own_configs/cls_own.py --cfg-options train_dataloader.dataset.ann_file=list.txt "
+        "train_dataloader.dataset.data_prefix=train train_dataloader.dataset.with_label=True"
+    )
+    refused(done, ["2 of the 5 pictures of own/list.txt are not in own/train", "bee/gone.jpg", "ox/none.jpg"])
+
+
 def test_missing_data_is_answered_with_where_it_was_looked_for(workplace):
     refused(workplace.run(TRAIN), ["data/imagenet/train", "image-net.org", "--data-root", "--toy"])
 

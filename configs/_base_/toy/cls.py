@@ -8,7 +8,12 @@ model = dict(
     # Mixtures of so few pictures are learnt slower than the pictures.
     train_cfg=None,
 )
-dataset = dict(data_root="data/toy_scenes/imagenet", metainfo=dict(classes=("box", "cylinder", "sphere")))
+# Whole, so that a config of one's own data is put on toy scenes, too.
+dataset = dict(
+    type="ImageNet",
+    data_root="data/toy_scenes/imagenet",
+    metainfo=dict(classes=("box", "cylinder", "sphere")),
+)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="RandomResizedCrop", scale=64, crop_ratio_range=(0.5, 1.0)),
@@ -23,10 +28,12 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=10,
     num_workers=2,
-    dataset=dict(**dataset, pipeline=train_pipeline),
+    dataset=dict(_delete_=True, **dataset, split="train", pipeline=train_pipeline),
     sampler=dict(_delete_=True, type="DefaultSampler", shuffle=True),
 )
-val_dataloader = dict(batch_size=10, num_workers=2, dataset=dict(**dataset, pipeline=test_pipeline))
+val_dataloader = dict(
+    batch_size=10, num_workers=2, dataset=dict(_delete_=True, **dataset, split="val", pipeline=test_pipeline)
+)
 test_dataloader = val_dataloader
 # There are no five classes to choose among.
 val_evaluator = dict(topk=(1,))

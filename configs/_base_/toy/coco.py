@@ -18,9 +18,22 @@ test_pipeline = [
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
-dataset = dict(data_root=data_root, metainfo=metainfo)
-train_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(**dataset, pipeline=train_pipeline))
-val_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(**dataset, pipeline=test_pipeline))
+# Whole, so that a config of one's own data is put on toy scenes, too.
+dataset = dict(type="CocoDataset", data_root=data_root, metainfo=metainfo)
+training = dict(
+    ann_file="annotations/instances_train2017.json",
+    data_prefix=dict(img="train2017/"),
+    filter_cfg=dict(filter_empty_gt=True, min_size=32),
+    pipeline=train_pipeline,
+)
+validation = dict(
+    ann_file="annotations/instances_val2017.json",
+    data_prefix=dict(img="val2017/"),
+    test_mode=True,
+    pipeline=test_pipeline,
+)
+train_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(_delete_=True, **dataset, **training))
+val_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(_delete_=True, **dataset, **validation))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "annotations/instances_val2017.json")
 test_evaluator = val_evaluator

@@ -15,8 +15,24 @@ train_pipeline = [
     dict(type="RandomGammaBrightnessColor", prob=0.5),
     dict(type="PackSegInputs", meta_keys=meta_keys),
 ]
-train_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(data_root=data_root, pipeline=train_pipeline))
-val_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(data_root=data_root))
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadDepth"),
+    dict(type="PackSegInputs", meta_keys=meta_keys),
+]
+# Whole, so that a config of one's own data is put on toy scenes, too.
+dataset = dict(type="DepthListDataset", data_root=data_root, depth_scale=1000.0, max_depth=10.0)
+training = dict(
+    ann_file="nyu_train.txt", data_prefix=dict(img_path="sync", depth_map_path="sync"), pipeline=train_pipeline
+)
+validation = dict(
+    ann_file="nyu_test.txt",
+    data_prefix=dict(img_path="official_splits/test", depth_map_path="official_splits/test"),
+    pipeline=test_pipeline,
+    test_mode=True,
+)
+train_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(_delete_=True, **dataset, **training))
+val_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(_delete_=True, **dataset, **validation))
 test_dataloader = val_dataloader
 val_evaluator = dict(eigen_crop=False)
 test_evaluator = val_evaluator

@@ -5,6 +5,7 @@ metainfo = dict(
     classes=("floor", "wall", "box", "sphere", "cylinder"),
     palette=[(170, 160, 140), (225, 225, 235), (220, 60, 60), (60, 180, 75), (65, 105, 225)],
 )
+# Whole, so that a config of one's own data is put on toy scenes, too.
 dataset = dict(
     type="IndexMaskFolder",
     data_root="data/toy_scenes/ade20k",
@@ -30,10 +31,10 @@ test_pipeline = [
     dict(type="PackSegInputs"),
 ]
 train_dataloader = dict(
-    batch_size=4, num_workers=2, dataset=dict(**dataset, data_prefix=training, pipeline=train_pipeline)
+    batch_size=4, num_workers=2, dataset=dict(_delete_=True, **dataset, data_prefix=training, pipeline=train_pipeline)
 )
 val_dataloader = dict(
-    batch_size=4, num_workers=2, dataset=dict(**dataset, data_prefix=validation, pipeline=test_pipeline)
+    batch_size=4, num_workers=2, dataset=dict(_delete_=True, **dataset, data_prefix=validation, pipeline=test_pipeline)
 )
 test_dataloader = val_dataloader
 
