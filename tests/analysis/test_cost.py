@@ -87,6 +87,10 @@ def test_a_name_that_stands_for_nothing_is_answered_with_its_remedy(name, messag
             r"--cfg-options model.neck: these change a config, and lit_ti\(.*\) is none; .* lit_ti\(option=value\)",
         ),
         (
+            lambda: cost_of("configs/coco/retinanet_lit_ti.py", (64, 96), options={"modle.backbone.variant": "s"}),
+            "--cfg-options modle.backbone.variant: the config has no 'modle'; did you mean 'model'",
+        ),
+        (
             lambda: compare(["lit_ti", "timm:resnet18"], Setting(), options={"model.neck": 1}),
             "and lit_ti, timm:resnet18 is none",
         ),
