@@ -90,7 +90,7 @@ def trained(task: Task, name: str, seed: int, folder: Path, data: str | None) ->
 
 
 def table_of(rows: Sequence[Row], times: Sequence[Row], *, real: bool) -> Table:
-    """A row for each backbone: score, time over the peer's, memory; the mean over seeds."""
+    """A row for each backbone: score, time over the peer's, memory; the mean over seeds. Last, the peer's seconds."""
     rows = [row for row in rows if TASKS[row["task"]].real == real]
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     table = Table("backbone", caption=f"score · time of a step over {PEER}'s · peak memory in GB", box=box.MARKDOWN)
@@ -98,6 +98,8 @@ def table_of(rows: Sequence[Row], times: Sequence[Row], *, real: bool) -> Table:
         table.add_column(TASKS[task].label, justify="right")
     for name in [name for name in BACKBONES if any(row["backbone"] == name for row in rows)]:
         table.add_row(name, *(cell(rows, times, task, name) for task in tasks))
+    peers = {row["task"]: f"{row['seconds']:.2f} s" for row in times if row["backbone"] == PEER}
+    table.add_row(f"a step with {PEER}", *(peers.get(task, "-") for task in tasks))
     return table
 
 
