@@ -86,6 +86,8 @@ def train(
             return None
         print(f"resuming from {checkpoint}" if checkpoint else f"nothing to resume in {cfg.work_dir}: starting anew")
     _check(cfg, ("train", "val"))
+    if not resume and _is_first_process():
+        _say_earlier_run(Path(cfg.work_dir))
     prepare_processes(cfg)
     weights = _weights_to_start_from(cfg)
     with explained(cfg):
@@ -167,6 +169,16 @@ def _check(cfg: Config, splits: tuple[str, ...]) -> None:
         check_data(cfg, splits)
         check_model(cfg)
         check_classes(cfg, splits)
+
+
+def _say_earlier_run(work_dir: Path) -> None:
+    """Say so where a run begins in the folder of another."""
+    earlier = last_whole_checkpoint(work_dir)
+    if earlier:
+        print(
+            f"{work_dir} holds {earlier.name} of an earlier run; this one writes over files of the same names: "
+            f"--resume goes on with a run, another --work-dir keeps both"
+        )
 
 
 def _say_other_batch(cfg: Config, num_processes: int) -> None:

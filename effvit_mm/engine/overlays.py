@@ -39,7 +39,8 @@ def apply_overlay(cfg: Config, config_file: Path, overlays: Path) -> None:
         )
         raise BadInputError(
             f"--{overlays.name} has no overlay for {config_file.name}: it looked for {overlay}.\n"
-            f"Overlays exist for: {', '.join(known)}. A config's file name begins with its method: maskrcnn_mine.py."
+            f"Overlays exist for the methods {', '.join(known)}, and a config's file name begins with its method: "
+            f"maskrcnn_mine.py."
         )
     changes = Config.fromfile(overlay)._cfg_dict.to_dict()
     cfg.merge_from_dict({**changes, "model": _meant_for(cfg.model, changes.get("model", {}))})

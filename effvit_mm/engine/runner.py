@@ -53,6 +53,19 @@ class ExactRunner(Runner):
                 return LOOPS[name](**loop, runner=self, dataloader=self._train_dataloader)
         return super().build_train_loop(loop)
 
+    def dump_config(self) -> None:
+        """Write nothing yet: a run that is refused would leave its config beside the checkpoints of another."""
+
+    def train(self) -> nn.Module:
+        """Write the config into the work dir, and train."""
+        super().dump_config()
+        return super().train()
+
+    def test(self) -> dict[str, float]:
+        """Write the config into the work dir, and test."""
+        super().dump_config()
+        return super().test()
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes, with what a selector stage freezes frozen.
 

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/task_matrix.py                         # all tasks on toy scenes
     OMP_NUM_THREADS=1 python tests/benchmarks/task_matrix.py --time                  # the time of a step in each
     python tests/benchmarks/task_matrix.py --tasks camvid --data camvid=data/camvid  # real pictures, from scratch
-    python tests/benchmarks/task_matrix.py --tasks depth cls --backbones lit resnet18
+    python tests/benchmarks/task_matrix.py --tasks depth cls --backbones lit_ti ResNet-18
 
 A cell is one run of ``tools/train.py`` with a config written to OUT/configs: the leaf of the dense yardstick with
 another backbone and the channels that its neck and heads read. Its row goes to OUT/rows.jsonl, with ``--time`` to

@@ -44,6 +44,15 @@ def test_resuming_a_complete_run_says_so_and_leaves_it_as_it_was(workplace, trai
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+def test_a_run_that_cannot_be_resumed_leaves_the_folder_as_it_was(workplace, trained):
+    config = workplace.folder / "work_dirs" / RUN / f"{RUN}.py"
+    before = config.read_text()
+    other = ("model.backbone.variant=t", "model.neck.in_channels=32,64,160,256", "train_cfg.max_epochs=2")
+    done = workplace.run(f"{TRAIN} --toy --resume", *SHORT, *other)
+    assert "is of another network than the config's" in done.stderr
+    assert config.read_text() == before
+
+
 def test_the_console_shows_no_wall_of_config_and_the_log_file_holds_it(workplace, trained):
     assert "Hooks will be executed" not in trained
     assert "roi_head=" not in trained

@@ -34,8 +34,10 @@ validation = dict(
 train_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(_delete_=True, **dataset, **training))
 val_dataloader = dict(batch_size=4, num_workers=2, dataset=dict(_delete_=True, **dataset, **validation))
 test_dataloader = val_dataloader
-val_evaluator = dict(eigen_crop=False)
+val_evaluator = dict(eigen_crop=False, max_depth=10.0)
 test_evaluator = val_evaluator
+
+model = dict(decode_head=dict(max_depth=10.0))
 
 # 75 steps an epoch; one cycle of the learning rate, gradients clipped.
 max_epochs = 10
