@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import FlexibleRunner, Runner
 
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
@@ -87,6 +86,9 @@ def set_options(cfg: Config, options: Mapping[str, Any]) -> None:
         BadInputError: If a key belongs to no section that the config has or a run knows, so that it would change
             nothing, or leads to no place in it.
     """
+    # Tools that only count do not wait for it.
+    from mmengine.runner import FlexibleRunner, Runner
+
     runners = (Runner, FlexibleRunner)
     arguments = {name for runner in runners for name in inspect.signature(runner.__init__).parameters}
     known = set(cfg) | arguments | {"custom_imports", "auto_scale_lr", "runner_type"}

@@ -125,7 +125,7 @@ def _figure(picture: np.ndarray, maps: Mapping[str, AnchorMaps], per_row: int) -
         row[0].imshow(picture)
         health = of_layer.health
         row[0].set_title(f"{name}\n{health.effective:.1f} effective, entropy {health.entropy:.2f}", fontsize=8)
-        for axis, (head, anchor) in zip(row[1:], chosen[name], strict=False):
+        for axis, (head, anchor) in zip(row[1 : 1 + len(chosen[name])], chosen[name], strict=True):
             axis.imshow(pale, cmap="gray", vmin=0, vmax=1)
             weights = _enlarged(of_layer, head, anchor, (height, width))
             image = axis.imshow(weights, cmap="viridis", alpha=0.75, vmin=0, vmax=BRIGHTEST)

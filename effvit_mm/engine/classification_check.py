@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from effvit_mm.engine.dataset_spec import check_presence, class_of, reads_local_files
+from effvit_mm.engine.dataset_spec import check_presence, class_of, evaluators_of, reads_local_files
 from effvit_mm.errors import BadInputError, listed, some_of
 
 SOURCES = {
@@ -160,9 +160,8 @@ def _check_model(cfg: Config, split: str, count: int) -> None:
                 f"model.{part}.num_classes={spec['num_classes']!r}, but the {split} data set has {count} classes; set "
                 f"model.head.num_classes and model.data_preprocessor.num_classes to {count}"
             )
-    evaluators = [] if split == "train" else cfg.get(f"{split}_evaluator") or []
-    for evaluator in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
-        guesses = evaluator.get("topk", 1) if isinstance(evaluator, dict) else 1
+    for evaluator in evaluators_of(cfg, split):
+        guesses = evaluator.get("topk", 1)
         if max([guesses] if isinstance(guesses, int) else guesses) > count:
             raise BadInputError(
                 f"{split}_evaluator.topk={guesses!r} counts more guesses than the {count} classes there are; set "

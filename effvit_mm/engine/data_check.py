@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from effvit_mm.engine.classification_check import check_classification, reads_classes
 from effvit_mm.engine.coco_check import check_crowds, check_masks, is_trained_on, read_coco
-from effvit_mm.engine.dataset_spec import check_presence
+from effvit_mm.engine.dataset_spec import check_presence, evaluators_of
 from effvit_mm.engine.depth_check import check_depth, reads_depth
 from effvit_mm.engine.picture_check import check_pictures
 from effvit_mm.engine.segmentation_check import check_segmentation, pairs_masks
@@ -57,7 +57,7 @@ def check_data(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = Tr
     _check_presence(cfg, datasets)
     checked = set()
     for split, dataset in datasets:
-        evaluators = [] if split == "train" else _evaluators(cfg, split)
+        evaluators = evaluators_of(cfg, split)
         key = (path_in(dataset, dataset["ann_file"]), pictures_of(dataset), split == "train")
         if key not in checked:
             content = _check_coco(split, dataset, evaluators)
@@ -154,7 +154,7 @@ def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
         lines[f"{split} annotations  {annotations}"] = annotations.is_file()
         lines[f"{split} pictures     {pictures}/"] = pictures.is_dir()
     for split in {split for split, _ in datasets} - {"train"}:
-        for evaluator in _evaluators(cfg, split):
+        for evaluator in evaluators_of(cfg, split):
             if evaluator.get("ann_file"):
                 lines[f"{split} evaluator    {evaluator.ann_file}"] = Path(evaluator.ann_file).is_file()
     root = Path(datasets[0][1].get("data_root") or ".")
@@ -172,12 +172,6 @@ def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
 def _folders_in(root: Path) -> str:
     names = sorted(f"{entry.name}/" for entry in root.iterdir() if entry.is_dir())
     return f"are the folders {some_of(names)}" if names else "is no folder"
-
-
-def _evaluators(cfg: Config, split: str) -> list[Any]:
-    evaluators = cfg.get(f"{split}_evaluator") or []
-    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
-    return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
 
 
 def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> dict[str, Any]:

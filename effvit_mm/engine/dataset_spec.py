@@ -33,6 +33,13 @@ def reads_local_files(spec: Any, scope: str, base: type, readers: Collection[Cal
     )
 
 
+def evaluators_of(cfg: Any, split: str) -> list[Any]:
+    """Return the evaluators of a split, which a config gives alone or in a list; training has none."""
+    evaluators = [] if split == "train" else cfg.get(f"{split}_evaluator") or []
+    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+    return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
+
+
 def check_presence(found: Mapping[str, bool], source: str, toy_hint: str) -> None:
     """Refuse data of which a part is missing, with a list of all parts.
 

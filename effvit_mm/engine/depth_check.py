@@ -13,7 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 from rich.progress import track
 
-from effvit_mm.engine.dataset_spec import class_of, reads_local_files
+from effvit_mm.engine.dataset_spec import class_of, evaluators_of, reads_local_files
 from effvit_mm.engine.picture_check import READERS, Wording, check_pictures, picture_problem
 from effvit_mm.errors import BadInputError, listed
 
@@ -71,7 +71,7 @@ def _check_units(cfg: Config, split: str) -> None:
     if _name_of(visualizer) == "DepthVisualizer" and isinstance(head, dict):
         scale = visualizer.get("png_scale", MILLIMETRES)
         refuse_clipping(head.get("max_depth", FAR), scale, "visualizer.png_scale")
-    for evaluator in _evaluators(cfg, split):
+    for evaluator in evaluators_of(cfg, split):
         if _name_of(evaluator) == "MonoDepthMetric" and evaluator.get("output_dir"):
             scale = evaluator.get("png_scale", MILLIMETRES)
             refuse_clipping(evaluator.get("max_depth", FAR), scale, f"{split}_evaluator.png_scale")
@@ -80,12 +80,6 @@ def _check_units(cfg: Config, split: str) -> None:
 def _name_of(spec: Any) -> str:
     kind = spec.get("type") if isinstance(spec, dict) else None
     return str(getattr(kind, "__name__", kind)).rpartition(".")[2]
-
-
-def _evaluators(cfg: Config, split: str) -> list[Any]:
-    evaluators = [] if split == "train" else cfg.get(f"{split}_evaluator") or []
-    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
-    return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
 
 
 def _build(split: str, spec: Any, scope: str) -> Any:
@@ -161,7 +155,7 @@ def _wanted_sizes(cfg: Config, split: str, spec: Any) -> Iterator[tuple[Size, st
     """Give each size that all pictures must have, what asks for it, and how to be rid of that."""
     from effvit_mm.depth.metric import NYU_SIZE
 
-    for evaluator in _evaluators(cfg, split):
+    for evaluator in evaluators_of(cfg, split):
         if evaluator.get("eigen_crop"):
             why = f"for which alone eigen_crop=True of {split}_evaluator compares the part that published tables do"
             yield NYU_SIZE, why, "set eigen_crop=False in val_evaluator and test_evaluator"

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from effvit_mm.engine.data_check import check_data, leaves_of
+from effvit_mm.engine.dataset_spec import evaluators_of
 from effvit_mm.engine.explain import arguments_of
 from effvit_mm.engine.few_masks import keep_few_masks
 from effvit_mm.engine.report import write_json
@@ -124,7 +125,6 @@ def keep_few_pictures(cfg: Config, num_pictures: int) -> None:
         if cfg.get(f"{split}_dataloader"):
             dataset = cfg[f"{split}_dataloader"].dataset
             dataset.update(ann_file=str(file), data_root=train.data_root, data_prefix=train.data_prefix)
-        evaluators = cfg.get(f"{split}_evaluator") or []
-        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        for evaluator in evaluators_of(cfg, split):
             if "ann_file" in evaluator:
                 evaluator.ann_file = str(file)

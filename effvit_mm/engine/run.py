@@ -15,6 +15,7 @@ from effvit_mm.config_file import read_config, require_model
 from effvit_mm.config_options import set_options
 from effvit_mm.engine.config_check import check_config, check_shapes, check_work_dir
 from effvit_mm.engine.data_check import leaves_of
+from effvit_mm.engine.dataset_spec import evaluators_of
 from effvit_mm.engine.model_check import check_build, check_model
 from effvit_mm.engine.overlays import apply_overlay, keep_few_pictures, make_toy_scenes
 from effvit_mm.errors import BadInputError
@@ -198,11 +199,10 @@ def _check_without_data(cfg: Config, splits: tuple[str, ...]) -> None:
 def _move_data(cfg: Config, data_root: Path) -> None:
     """Replace the root of every data set, also inside wrappers, and of the evaluators' annotation files under it."""
     for split in ("train", "val", "test"):
-        evaluators = cfg.get(f"{split}_evaluator") or []
         for dataset in leaves_of((cfg.get(f"{split}_dataloader") or {}).get("dataset"), f"{split}_dataloader.dataset"):
             if not isinstance(dataset.get("data_root"), str):
                 continue
             old_root, dataset.data_root = dataset.data_root, f"{data_root}/"
-            for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-                if isinstance(evaluator, dict) and str(evaluator.get("ann_file", "")).startswith(old_root):
+            for evaluator in evaluators_of(cfg, split):
+                if str(evaluator.get("ann_file", "")).startswith(old_root):
                     evaluator.ann_file = f"{data_root}/{evaluator.ann_file[len(old_root) :].lstrip('/')}"
