@@ -31,6 +31,9 @@ IN_STAGES: dict[str, tuple[Any, ...]] = {
     "spatial_reduction": tuple({"type": "spatial_reduction", "reduction_ratio": ratio} for ratio in REDUCTIONS),
     # As many keys as spatial reduction has.
     "deformable": tuple({"type": "deformable", "stride": ratio} for ratio in REDUCTIONS),
+    "convolutional_projection": tuple(
+        {"type": "convolutional_projection", "key_stride": ratio} for ratio in REDUCTIONS
+    ),
     # A table for the grid of 224x224 pixels.
     "relative": tuple({"type": "relative", "table_grid": (side, side)} for side in (56, 28, 14, 7)),
     "shifted_window": (("window", "shifted_window"),) * 4,

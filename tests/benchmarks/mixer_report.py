@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ Cells = tuple[str, Callable[[str], str]]
 OTHER = "tab:purple"
 AT = "1x512x512"
 LEARNED = {"toy": "toy scenes, mIoU, %", "cifar": "CIFAR-10, accuracy, %"}
-TICKS = (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30)
+SLOWEST = 2.0
+LABEL_HEIGHT = 0.042
 USED = [category for category in CATEGORIES if any(row.categories[0] == category for row in MIXERS.values())]
 COLORS = dict(zip(USED, ("tab:gray", "tab:blue", "tab:orange", "tab:green", "tab:red"), strict=True))
 
@@ -44,8 +46,8 @@ class Found:
         return next(rows, {})
 
     def conditions(self, part: str) -> list[str]:
-        """What a part was measured on."""
-        return list(dict.fromkeys(row["on"] for row in self.of(part)))
+        """What a part was measured on, the smallest pictures first."""
+        return sorted({row["on"] for row in self.of(part)}, key=lambda on: [int(side) for side in on.split("x")[1:]])
 
     def mixers(self) -> list[str]:
         """The mixers, in the order of the taxonomy; others behind them."""
@@ -102,7 +104,7 @@ def tables_of(found: Found) -> list[Table]:
         for heading, _ in columns:
             table.add_column(heading, justify="right", max_width=17)
         for name in found.mixers():
-            table.add_row(name, *(cell(name) for _, cell in columns))
+            table.add_row(shown(name), *(cell(name) for _, cell in columns))
         tables.append(table)
     return tables
 
@@ -113,13 +115,13 @@ def write_markdown(found: Found, path: Path) -> None:
     for columns in filter(None, (counted(found), measured(found))):
         heads = ["mixer", *(heading for heading, _ in columns)]
         lines += [_cells(heads), _cells(["---"] * len(heads))]
-        lines += [*(_cells([f"`{name}`", *(cell(name) for _, cell in columns)]) for name in found.mixers()), ""]
+        lines += [*(_cells([f"`{shown(name)}`", *(cell(name) for _, cell in columns)]) for name in found.mixers()), ""]
     origins = {in_words(row): None for row in found.rows if "figures" in row}
     if origins:
         lines += [*(f"{origin}." for origin in origins), *_spread(found)]
     stopped = [row for row in found.rows if "stopped" in row]
     if stopped:
-        limits = (f"- {row['part']} of `{row['mixer']}` on {row['on']}: {row['stopped']}" for row in stopped)
+        limits = (f"- {row['part']} of `{shown(row['mixer'])}` on {row['on']}: {row['stopped']}" for row in stopped)
         lines += ["", "Not run, or not to the end:", "", *limits]
     path.write_text("\n".join(lines).rstrip() + "\n")
 
@@ -132,24 +134,22 @@ def scatter(found: Found, path: Path) -> str:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8 * len(panels), 5.6), layout="constrained")
+    figure = Figure(figsize=(8 * len(panels), 6.4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (part, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         front = pareto_front(points, "ratio", "score")
-        axes.plot([row["ratio"] for row in front], [row["metrics"]["score"] for row in front], color="#9ab", zorder=0)
-        for place, point in enumerate(points):
-            # Labels of neighbours stand above and below.
-            _draw_point(axes, point, 4 if place % 2 else -11, filled=found.costs[point["mixer"]]["matched"])
-        axes.set(xscale="log", xlabel=f"latency on {AT}, over that of {REFERENCE}", ylabel=LEARNED[part])
-        axes.margins(x=0.12)
-        axes.set_xticks([tick for tick in TICKS if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]])
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.minorticks_off()
+        line = [(min(row["ratio"], SLOWEST), row["metrics"]["score"]) for row in front]
+        axes.plot(*zip(*line, strict=True), color="#9ab", zorder=0)
+        for point in points:
+            _draw_point(axes, point, filled=found.costs[point["mixer"]]["matched"])
+        axes.set(xlabel=f"latency on {AT}, over that of {REFERENCE}", ylabel=LEARNED[part])
         axes.grid(alpha=0.25)
+        _draw_labels(axes, points)
     for category, color in {**COLORS, "hybrid or variant": OTHER}.items():
         axes.plot([], [], "o", color=color, label=category)
     axes.plot([], [], "o", color="black", mfc="white", label="not matched: other multiply-adds")
-    figure.suptitle("at equal multiply-adds; bars: seeds; the line joins those that none beats", fontsize=10)
+    said = f"at equal multiply-adds; bars: seeds; the line joins those that none beats; > is beyond {SLOWEST:g}"
+    figure.suptitle(said, fontsize=10)
     figure.legend(loc="outside lower center", ncols=4 * len(panels), fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
@@ -167,13 +167,59 @@ def _points(found: Found, part: str) -> list[Row]:
     return sorted(points, key=lambda point: point["ratio"])
 
 
-def _draw_point(axes: Any, point: Row, label_above: int, *, filled: bool) -> None:
-    row = MIXERS.get(point["mixer"])
-    color, score = COLORS[row.categories[0]] if row else OTHER, point["metrics"]["score"]
-    axes.plot([point["ratio"]] * 2, [min(point["scores"]), max(point["scores"])], color=color, alpha=0.5, lw=1.5)
-    axes.plot(point["ratio"], score, "o", color=color, mfc=color if filled else "white", ms=7)
-    place = {"xytext": (6, label_above), "textcoords": "offset points"}
-    axes.annotate(point["mixer"], (point["ratio"], score), **place, fontsize=8)
+def _draw_point(axes: Any, point: Row, *, filled: bool) -> None:
+    color, score, ratio = _color(point["mixer"]), point["metrics"]["score"], point["ratio"]
+    at, marker = (ratio, "o") if ratio <= SLOWEST else (SLOWEST, ">")
+    axes.plot([at] * 2, [min(point["scores"]), max(point["scores"])], color=color, alpha=0.5, lw=1.5)
+    axes.plot(at, score, marker, color=color, mfc=color if filled else "white", ms=7)
+
+
+def _draw_labels(axes: Any, points: Sequence[Row]) -> None:
+    """Write the names in a column on the right, in the order of the scores, a thin line from each to its point."""
+    points = sorted(points, key=lambda point: point["metrics"]["score"])
+    low, high = axes.get_ylim()
+    heights = [(point["metrics"]["score"] - low) / (high - low) for point in points]
+    for place, point in enumerate(points):
+        # A hybrid has each mixer once, with the number of stages that have it.
+        stages = [(name, len([*some])) for name, some in groupby(point["mixer"].split("|"))]
+        name = ", ".join(name if len(stages) == 1 else f"{number} {name}" for name, number in stages)
+        ratio = point["ratio"]
+        axes.annotate(
+            f"{name}, at {ratio:.1f}" if ratio > SLOWEST else name,
+            (min(ratio, SLOWEST), point["metrics"]["score"]),
+            xytext=(1.03, apart(heights, LABEL_HEIGHT)[place]),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8,
+            color=_color(point["mixer"]),
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#ccc", "lw": 0.6, "shrinkA": 0, "shrinkB": 4, "relpos": (0, 0.5)},
+        )
+
+
+def apart(heights: Sequence[float], least: float) -> list[float]:
+    """Move heights between 0 and 1, which ascend, as little as keeps neighbours ``least`` apart: a crowd, evenly."""
+
+    def middle(crowd: Sequence[float]) -> float:
+        half = least * (len(crowd) - 1) / 2
+        return min(max(statistics.mean(crowd), half), 1 - half)
+
+    crowds: list[list[float]] = []
+    for height in heights:
+        crowds.append([height])
+        while len(crowds) > 1 and middle(crowds[-1]) - middle(crowds[-2]) < least * sum(map(len, crowds[-2:])) / 2:
+            crowds[-2:] = [crowds[-2] + crowds[-1]]
+    return [middle(crowd) + least * (place - (len(crowd) - 1) / 2) for crowd in crowds for place in range(len(crowd))]
+
+
+def _color(mixer: str) -> str:
+    row = MIXERS.get(mixer)
+    return COLORS[row.categories[0]] if row else OTHER
+
+
+def shown(name: str) -> str:
+    """Write a hybrid without the bars that a table's cells end at."""
+    return name.replace("|", ", ")
 
 
 def _spread(found: Found) -> list[str]:
@@ -183,7 +229,7 @@ def _spread(found: Found) -> list[str]:
         return []
     widest = max(rows, key=lambda row: (row["quartiles"][1] - row["quartiles"][0]) / row["ratio"])
     low, high = widest["quartiles"]
-    where = f"`{widest['mixer']}` on {widest['on']}"
+    where = f"`{shown(widest['mixer'])}` on {widest['on']}"
     return [f"Times are medians of rounds; the widest quartiles are {low:.2f} to {high:.2f} ({where})."]
 
 

@@ -1,6 +1,7 @@
 """The tables, the page and the plot of mixers, from rows made by hand."""
 
-from mixer_report import Found, scatter, tables_of, write_markdown
+import pytest
+from mixer_report import Found, apart, scatter, tables_of, write_markdown
 from rich.console import Console
 
 AT = "1x512x512"
@@ -42,7 +43,7 @@ def test_the_page_has_a_row_for_each_mixer_in_the_order_of_the_taxonomy_and_hybr
     write_markdown(Found(ROWS), tmp_path / "mixers.md")
     lines = (tmp_path / "mixers.md").read_text().splitlines()
     assert lines[2] == "| `self` | 32, 64, 160, 256 | 5.00 M | 43.79 G | 9.09, not matched |"
-    assert [line.split("`")[1] for line in lines[2:5]] == ["self", "spatial_reduction", "window|window|anchor|self"]
+    assert [line.split("`")[1] for line in lines[2:5]] == ["self", "spatial_reduction", "window, window, anchor, self"]
     heads, cells = ([cell.strip() for cell in lines[place].strip("|").split("|")] for place in (6, 8))
     assert dict(zip(heads, cells, strict=True)) == {
         "mixer": "`self`",
@@ -53,7 +54,7 @@ def test_the_page_has_a_row_for_each_mixer_in_the_order_of_the_taxonomy_and_hybr
         "toy scenes, mIoU, %": "62.0 ±1.0",
         "CIFAR-10, accuracy, %": "",
     }
-    assert "widest quartiles are 0.50 to 1.00 (`window|window|anchor|self` on 1x512x512)" in "\n".join(lines)
+    assert "widest quartiles are 0.50 to 1.00 (`window, window, anchor, self` on 1x512x512)" in "\n".join(lines)
     assert lines[-1] == "- memory of `self` on 1x512x512: too large"
 
 
@@ -73,3 +74,16 @@ def test_the_plot_shows_the_tasks_that_two_mixers_learned(tmp_path):
 def test_a_plot_without_points_says_what_it_needs(tmp_path):
     assert "latency on 1x512x512 and scores of two mixers" in scatter(Found(ROWS[:6]), tmp_path / "mixers.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("heights", "expected"),
+    [
+        ([0.1, 0.5, 0.9], [0.1, 0.5, 0.9]),
+        ([0.5, 0.5, 0.9], [0.45, 0.55, 0.9]),
+        ([0.3, 0.5, 0.52, 0.59], [0.3, 0.437, 0.537, 0.637]),
+        ([0.0, 0.02, 0.98, 1.0], [0.0, 0.1, 0.9, 1.0]),
+    ],
+)
+def test_labels_stand_apart_and_inside(heights, expected):
+    assert apart(heights, 0.1) == pytest.approx(expected, abs=1e-3)
