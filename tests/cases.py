@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from effvit_mm.backbones import LIT, AnchorDeiT, AnchorFormer, DeiT, Plain, Pyramid, ReducedDeiT, ToSADeiT
+from effvit_mm.backbones import LIT, AnchorDeiT, AnchorFormer, DeiT, Hybrid, Plain, Pyramid, ReducedDeiT, ToSADeiT
 from effvit_mm.layers import (
     AgentAttention,
     AnchorAttention,
@@ -91,6 +91,7 @@ BACKBONES = {
         **{**SMALL, "mixers": ("cross_covariance", ("window", "shifted_window"), "dual", "deformable"), **options}
     ),
     "anchorformer": lambda **options: AnchorFormer(**{**SMALL, "num_anchors": 7, **options}),
+    "hybrid": lambda **options: Hybrid(**{**SMALL, **options}),
     "lit": lambda **options: LIT(**{**SMALL, "pretrain_img_size": 96, **options}),
     "lit_ti": lambda **options: LIT(**{**SMALL, "variant": "ti", "pretrain_img_size": 96, **options}),
     "plain": lambda **options: Plain(**{**SMALL_PLAIN, "out_channels": 20, **options}),

@@ -5,6 +5,7 @@ from effvit_mm.backbones.anchorformer import AnchorFormer
 from effvit_mm.backbones.classifier import Classifier
 from effvit_mm.backbones.deit import DeiT
 from effvit_mm.backbones.factory import create_backbone, create_classifier, list_backbones
+from effvit_mm.backbones.hybrid import Hybrid
 from effvit_mm.backbones.lit import LIT
 from effvit_mm.backbones.plain import Plain
 from effvit_mm.backbones.pyramid import Pyramid
@@ -18,6 +19,7 @@ __all__ = [
     "AnchorFormer",
     "Classifier",
     "DeiT",
+    "Hybrid",
     "Plain",
     "Pyramid",
     "ReducedDeiT",

@@ -218,8 +218,8 @@ def _color(mixer: str) -> str:
 
 
 def shown(name: str) -> str:
-    """Write a hybrid without the bars that a table's cells end at."""
-    return name.replace("|", ", ")
+    """Write a hybrid without the bars that a table's cells end at, and once what all stages have."""
+    return ", ".join(stages if len(set(stages := name.split("|"))) > 1 else stages[:1])
 
 
 def _spread(found: Found) -> list[str]:

@@ -17,12 +17,10 @@ take too long is not run, and its row says so. Toy scenes and CIFAR-10 are learn
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from learning_tasks import Task
@@ -38,6 +36,7 @@ from matched_widths import (
     reference_macs,
 )
 from mixer_report import LEARNED, Found, scatter, tables_of, write_markdown
+from mixer_rows import GRIDS, PICTURES, Row, Rows
 from rich.console import Console
 from rich.progress import Progress
 from single_layer import calls_on, measured_growth
@@ -47,14 +46,8 @@ from effvit_mm.analysis.memory import peak_on_cpu, peak_on_gpu
 from effvit_mm.analysis.provenance import provenance
 from effvit_mm.analysis.subjects import load_subject
 from effvit_mm.backbones import list_mixers
-from effvit_mm.errors import BadInputError
 
-PICTURES = ("8x224x224", "1x512x512", "1x800x1280")
-GRIDS = (32, 64, 128, 256)
 LONG = 5.0
-
-Row = dict[str, Any]
-Key = tuple[Any, ...]
 
 
 class Bench:
@@ -146,43 +139,6 @@ def cost(name: str) -> Row:
         "ratio": ledger.macs / reference_macs(),
         "matched": matched is not None,
     }
-
-
-class Rows:
-    """The rows of a file; each has a key that no other has."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.rows: dict[Key, Row] = {self._key(row): row for row in map(json.loads, lines)}
-
-    def get(self, make: Callable[[], Row], **about: Any) -> Row:
-        """Return the row about something; make and write it if there is none."""
-        if self._key(about) not in self.rows:
-            try:
-                row = make()
-            except (BadInputError, torch.cuda.OutOfMemoryError) as error:
-                row = {"stopped": str(error)}
-            row = {**about, **row}
-            with self.path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            # As it will be read: without tuples.
-            self.rows[self._key(about)] = json.loads(json.dumps(row))
-        return self.rows[self._key(about)]
-
-    def of_device(self, device: str, dtype: str) -> list[Row]:
-        """The rows measured so, and those that no device takes part in."""
-        anywhere = ("cost", *LEARNED)
-        return [
-            row
-            for row in self.rows.values()
-            if row["part"] in anywhere or (row["device"], row["dtype"]) == (device, dtype)
-        ]
-
-    @staticmethod
-    def _key(row: Row) -> Key:
-        return tuple(row.get(name) for name in ("part", "mixer", "on", "device", "dtype"))
 
 
 def run(rows: Rows, args: argparse.Namespace) -> None:
