@@ -46,27 +46,30 @@ def mixers_of(name: str) -> Any:
 
     Args:
         name: A registered name; a dict of ``type`` and options as JSON; or names for each of the four stages as in
-            ``window|focal|anchor|self``, two that take turns as in ``window+channel_group``. Behind ``@``, what
-            multiplies the reference's multiply-adds: ``focal@0.8``.
+            ``window|focal|anchor|self``, two that take turns as in ``window+channel_group`` (alone: in all stages).
+            Behind ``@``, what multiplies the reference's multiply-adds: ``focal@0.8``.
     """
     name = name.partition("@")[0]
     if name.startswith("{"):
         return json.loads(name)
-    if "|" in name:
-        return tuple(_in_stage(some, stage) for stage, some in enumerate(name.split("|")))
+    if "|" in name or "+" in name:
+        stages = name.split("|") if "|" in name else [name] * len(WIDTHS)
+        return tuple(_in_stage(some, stage) for stage, some in enumerate(stages))
     return IN_STAGES.get(name, name)
 
 
 def _in_stage(name: str, stage: int) -> Any:
     """Return what one stage of a hybrid takes: what the stage has where all stages have that mixer."""
     if "+" in name:
-        return tuple(name.split("+"))
+        alone = ((some, _in_stage(some, stage)) for some in name.split("+"))
+        # What takes turns by itself is one of two here.
+        return tuple(some if isinstance(there, tuple) else there for some, there in alone)
     return IN_STAGES[name][stage] if name in IN_STAGES else name
 
 
 def layer_of(name: str) -> Any:
     """Return the mixer of a single layer: the first stage's, of two that take turns the second; a hybrid has none."""
-    if "|" in name:
+    if not name.startswith("{") and {"|", "+"} & set(name):
         raise BadInputError(f"{name} has layers of several kinds; leave out the part layer")
     mixers = mixers_of(name)
     first = mixers[0] if isinstance(mixers, tuple) else mixers

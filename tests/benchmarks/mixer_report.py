@@ -65,6 +65,16 @@ def counted(found: Found) -> list[Cells]:
         ("parameters", lambda name: f"{found.costs[name]['parameters'] / 1e6:.2f} M"),
         ("multiply-adds at 512", lambda name: f"{found.costs[name]['macs'] / 1e9:.2f} G"),
         ("over the reference", lambda name: _match(found.costs[name])),
+        *(
+            (f"at {on}", lambda name, on=on: _work(found, "latency", name, on))
+            for on in found.conditions("latency")
+            if on != AT
+        ),
+        *(
+            (f"on {heading.split(',')[0]}", lambda name, part=part: _work(found, part, name))
+            for part, heading in LEARNED.items()
+            if found.of(part)
+        ),
     ]
 
 
@@ -148,7 +158,7 @@ def scatter(found: Found, path: Path) -> str:
     for category, color in {**COLORS, "hybrid or variant": OTHER}.items():
         axes.plot([], [], "o", color=color, label=category)
     axes.plot([], [], "o", color="black", mfc="white", label="not matched: other multiply-adds")
-    said = f"at equal multiply-adds; bars: seeds; the line joins those that none beats; > is beyond {SLOWEST:g}"
+    said = f"equal multiply-adds at 512x512; bars: seeds; the line joins those that none beats; > is beyond {SLOWEST:g}"
     figure.suptitle(said, fontsize=10)
     figure.legend(loc="outside lower center", ncols=4 * len(panels), fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,8 +228,8 @@ def _color(mixer: str) -> str:
 
 
 def shown(name: str) -> str:
-    """Write a hybrid without the bars that a table's cells end at, and once what all stages have."""
-    return ", ".join(stages if len(set(stages := name.split("|"))) > 1 else stages[:1])
+    """Write a hybrid without the bars that a table's cells end at."""
+    return name.replace("|", ", ")
 
 
 def _spread(found: Found) -> list[str]:
@@ -235,6 +245,12 @@ def _spread(found: Found) -> list[str]:
 
 def _match(row: Row) -> str:
     return f"{row['ratio']:.2f}" + ("" if row["matched"] else ", not matched")
+
+
+def _work(found: Found, part: str, name: str, on: str | None = None) -> str:
+    """Multiply-adds over the reference's on what a part was measured on."""
+    ours, theirs = (found.one(part, some, on).get("macs") for some in (name, REFERENCE))
+    return f"{ours / theirs:.2f}" if ours and theirs else ""
 
 
 def _figure(row: Row, key: str, digits: int) -> str:

@@ -104,9 +104,18 @@ def test_a_hybrid_has_in_each_stage_what_its_mixers_have_there():
     assert create_backbone("pyramid_t", **options_of("pooling|focal|anchor|self", WIDTHS)).channels == WIDTHS
 
 
-def test_a_hybrid_is_no_single_layer():
+def test_what_takes_turns_has_in_each_stage_what_it_has_there_alone():
+    assert mixers_of("cross_covariance+anchor") == (("cross_covariance", "anchor"),) * 4
+    assert mixers_of("spatial_reduction+shifted_window")[1] == (
+        {"type": "spatial_reduction", "reduction_ratio": 4},
+        "shifted_window",
+    )
+
+
+@pytest.mark.parametrize("name", ["window|window|anchor|self", "cross_covariance+anchor"])
+def test_a_hybrid_is_no_single_layer(name):
     with pytest.raises(BadInputError, match="leave out the part layer"):
-        layer_of("window|window|anchor|self")
+        layer_of(name)
 
 
 def test_a_factor_behind_the_name_brings_the_widths_to_a_part_of_the_reference():

@@ -20,7 +20,8 @@ def latency(mixer, ratio, quartiles):
 
 
 def learned(part, mixer, seed, score):
-    return dict(part=part, mixer=mixer, on=str(seed), score=score, **MEASURED)
+    macs = 3e8 if mixer == "self" else 2e8
+    return dict(part=part, mixer=mixer, on=str(seed), score=score, macs=macs, **MEASURED)
 
 
 ROWS = [
@@ -42,7 +43,8 @@ ROWS = [
 def test_the_page_has_a_row_for_each_mixer_in_the_order_of_the_taxonomy_and_hybrids_behind(tmp_path):
     write_markdown(Found(ROWS), tmp_path / "mixers.md")
     lines = (tmp_path / "mixers.md").read_text().splitlines()
-    assert lines[2] == "| `self` | 32, 64, 160, 256 | 5.00 M | 43.79 G | 9.09, not matched |"
+    # Toy scenes come before CIFAR-10, which `self` did not learn.
+    assert lines[2] == "| `self` | 32, 64, 160, 256 | 5.00 M | 43.79 G | 9.09, not matched | 1.50 |  |"
     assert [line.split("`")[1] for line in lines[2:5]] == ["self", "spatial_reduction", "window, window, anchor, self"]
     heads, cells = ([cell.strip() for cell in lines[place].strip("|").split("|")] for place in (6, 8))
     assert dict(zip(heads, cells, strict=True)) == {

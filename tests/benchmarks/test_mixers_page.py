@@ -19,9 +19,8 @@ CONDITIONS = {"latency": PICTURES, "memory": PICTURES, "layer": [" ".join(map(st
 def test_the_page_shows_the_rows(tmp_path):
     write_markdown(Found(ROWS), tmp_path / "mixers.md")
     lines = (tmp_path / "mixers.md").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if line.startswith("|")] == [
-        line for line in PAGE if line in lines and line.startswith("|")
-    ]
+    measured = PAGE[PAGE.index("## Measured") : PAGE.index("## Other tokens, other scales")]
+    assert [line for line in measured if line.startswith("|")] == [line for line in lines if line.startswith("|")]
 
 
 @pytest.mark.parametrize("name", list_mixers())
@@ -46,9 +45,7 @@ def test_a_pyramid_that_was_measured_is_built_and_counted_so_today(row):
 
 
 def test_the_hybrid_is_the_one_that_was_measured():
-    (row,) = (
-        row for row in ROWS if row["part"] == "cost" and row["mixer"] == "|".join(["cross_covariance+anchor"] * 4)
-    )
+    (row,) = (row for row in ROWS if row["part"] == "cost" and row["mixer"] == "cross_covariance+anchor")
     measured = create_backbone("pyramid_t", **options_of(row["mixer"], tuple(row["channels"])))
     weights = [
         {name: value.shape for name, value in some.state_dict().items()}
