@@ -1,12 +1,12 @@
 """What is promised: every mixer and every backbone keeps its contract."""
 
 import pytest
-from cases import BACKBONES, MIXERS, REDUCERS
+from cases import BACKBONES, MIXERS, REDUCERS, SMALL
 
-from effvit_mm.backbones import mechanisms  # noqa: F401
+from effvit_mm.backbones import Pyramid
 from effvit_mm.registry import BACKBONES as FAMILIES
-from effvit_mm.registry import TOKEN_MIXERS, TOKEN_REDUCERS
-from effvit_mm.testing import BACKBONE_CHECKS, MIXER_CHECKS, REDUCER_CHECKS
+from effvit_mm.registry import TOKEN_MERGERS, TOKEN_MIXERS, TOKEN_REDUCERS
+from effvit_mm.testing import BACKBONE_CHECKS, MIXER_CHECKS, REDUCER_CHECKS, check_padding_keeps_gradients_in_bounds
 
 
 @pytest.mark.parametrize("check", MIXER_CHECKS, ids=lambda check: check.__name__)
@@ -25,6 +25,17 @@ def test_reducer_keeps_its_contract(name, check):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_backbone_keeps_its_contract(name, check):
     check(BACKBONES[name])
+
+
+@pytest.mark.parametrize("name", sorted(TOKEN_MIXERS.module_dict.keys() - {"library"}))
+def test_mixer_keeps_the_gradients_of_padded_images_in_bounds(name):
+    check_padding_keeps_gradients_in_bounds(lambda **options: Pyramid(**{**SMALL, "mixers": name, **options}))
+
+
+@pytest.mark.parametrize("name", TOKEN_MERGERS.module_dict)
+def test_merger_keeps_the_gradients_of_padded_images_in_bounds(name):
+    mergers = (name, *["patch" if name == "tokens_to_token" else name] * 3)
+    check_padding_keeps_gradients_in_bounds(lambda **options: Pyramid(**{**SMALL, "mergers": mergers, **options}))
 
 
 def test_every_registered_mechanism_and_family_has_a_case():

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 
-from effvit_mm.backbones.initialization import initialize_weights
+from effvit_mm.backbones.initialization import draw_stem_biases, initialize_weights
 from effvit_mm.registry import near_names
 
 Self = TypeVar("Self", bound="DenseBackbone")
@@ -76,6 +76,10 @@ class DenseBackbone(BaseModule, ABC):
         return cls.variants[variant]
 
     @abstractmethod
+    def stem(self) -> nn.Module:
+        """Return the module that reads images."""
+
+    @abstractmethod
     def frozen_modules(self) -> list[nn.Module]:
         """Return the modules that ``frozen_stages`` takes out of training."""
 
@@ -109,10 +113,15 @@ class DenseBackbone(BaseModule, ABC):
         depth = self.block_depth(param_name.removeprefix(prefix).split(".")) if inside else None
         return num_depths - 1 if depth is None else depth, num_depths
 
+    def draw_weights(self) -> None:
+        """Draw every weight, and biases of the stem that keep the first gradients of padded images in bounds."""
+        initialize_weights(self)
+        draw_stem_biases(self.stem())
+
     def init_weights(self) -> None:
         """Draw every weight anew, then apply ``init_cfg``: once, before training, as every module of MMEngine."""
         if not self.is_init:
-            initialize_weights(self)
+            self.draw_weights()
             self.init_cfg = _taken_whole(self.init_cfg)
         super().init_weights()
 

@@ -15,7 +15,6 @@ from torch.utils.checkpoint import checkpoint
 from effvit_mm.backbones import mechanisms  # noqa: F401  (registers the names that the choices below are made by)
 from effvit_mm.backbones.choices import Spec, one_for_each
 from effvit_mm.backbones.dense_backbone import STRIDES, DenseBackbone
-from effvit_mm.backbones.initialization import initialize_weights
 from effvit_mm.backbones.plain_options import PATCH_SIZE, PlainOptions, PlainSizes, check_numbers, checked_taps
 from effvit_mm.layers import (
     BicubicPositions,
@@ -189,7 +188,7 @@ class Plain(DenseBackbone):
         }
         self.pyramid = nn.ModuleDict(levels)
         self.channels = (dim,) if class_token else tuple(level.channels for level in levels.values())
-        initialize_weights(self)
+        self.draw_weights()
         self.freeze()
 
     @classmethod
@@ -198,7 +197,7 @@ class Plain(DenseBackbone):
         return dict(out_indices=(2,), class_token=cls.default_num_prefix > 0)
 
     def reset_parameters(self) -> None:
-        """Draw the patch embedding as torch's convolution does, and as ViT's released code leaves it."""
+        """Draw the weights of the patch embedding as torch does, and as ViT's released code leaves them."""
         if isinstance(self.patch_embed, nn.Conv2d):
             self.patch_embed.reset_parameters()
 
@@ -252,6 +251,10 @@ class Plain(DenseBackbone):
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(block, tokens, grid, use_reentrant=False, **options)
         return block(tokens, grid, **options)
+
+    def stem(self) -> nn.Module:
+        """Return the patch embedding."""
+        return self.patch_embed
 
     def frozen_modules(self) -> list[nn.Module]:
         """Return what ``frozen_stages`` freezes; see the class."""

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from effvit_mm.backbones import mechanisms  # noqa: F401  (registers the names that the choices below are made by)
 from effvit_mm.backbones.choices import Spec, check_drop_path_rate, one_for_each
 from effvit_mm.backbones.dense_backbone import STRIDES, DenseBackbone
-from effvit_mm.backbones.initialization import initialize_weights
 from effvit_mm.backbones.stage import Stage
 from effvit_mm.layers import AbsolutePositions, Block, Grid, PrefixTokens, tokens_to_map
 from effvit_mm.registry import MLPS, TOKEN_MERGERS, TOKEN_MIXERS, build_mechanism, register_backbone
@@ -195,7 +194,7 @@ class Pyramid(DenseBackbone):
         self.norms = nn.ModuleDict(
             {str(i): nn.LayerNorm(channels[i], eps=norm_eps) for i in self.out_indices if i in normed}
         )
-        initialize_weights(self)
+        self.draw_weights()
         self.freeze()
 
     @classmethod
@@ -215,10 +214,14 @@ class Pyramid(DenseBackbone):
                 x = tokens_to_map(tokens, grid)
         return tuple(outputs)
 
+    def stem(self) -> nn.Module:
+        """Return the merger of the first stage."""
+        return cast(Stage, self.stages[0]).merger
+
     def frozen_modules(self) -> list[nn.Module]:
         """Return what ``frozen_stages`` freezes: the stem's merger (0), or stages with their output norms."""
         if self.frozen_stages == 0:
-            return [cast(Stage, self.stages[0]).merger]
+            return [self.stem()]
         frozen = max(self.frozen_stages, 0)
         return [*self.stages[:frozen], *(norm for i, norm in self.norms.items() if int(i) < frozen)]
 

@@ -7,7 +7,11 @@ check_mixer(lambda dim, num_heads: MyMixer(dim, num_heads))
 check_reducer(lambda dim, num_heads: MyReducer(dim, num_heads))
 """
 
-from effvit_mm.testing.backbone_contract import BACKBONE_CHECKS, check_backbone
+from effvit_mm.testing.backbone_contract import (
+    BACKBONE_CHECKS,
+    check_backbone,
+    check_padding_keeps_gradients_in_bounds,
+)
 from effvit_mm.testing.mixer_contract import MIXER_CHECKS, check_mixer
 from effvit_mm.testing.reducer_contract import REDUCER_CHECKS, check_reducer
 
@@ -17,5 +21,6 @@ __all__ = [
     "REDUCER_CHECKS",
     "check_backbone",
     "check_mixer",
+    "check_padding_keeps_gradients_in_bounds",
     "check_reducer",
 ]

@@ -68,6 +68,16 @@ def check_every_parameter_learns(factory: BackboneFactory) -> None:
     _assert_all_learn(_built(factory, drop_path_rate=0.0))
 
 
+def check_padding_keeps_gradients_in_bounds(factory: BackboneFactory) -> None:
+    """Where a batch is padded with zeros, no parameter's first gradient is over 10 times that without padding."""
+    bare, padded = (_first_gradients(factory, padded=padded) for padded in (False, True))
+    # A shift that a normalisation or a softmax takes out leaves nothing but rounding, before and after.
+    floor = 1e-6 * max(bare.values())
+    for name, norm in padded.items():
+        bound = 10 * max(bare[name], floor)
+        assert norm <= bound, f"padding raises the gradient of {name} from {bare[name]:.2g} to {norm:.2g}"
+
+
 def check_autocast_stays_finite(factory: BackboneFactory) -> None:
     """Maps are finite under bf16 autocast, and near those of fp32."""
     backbone, pictures = _built(factory).float(), _pictures(64, 96).float()
@@ -153,6 +163,7 @@ BACKBONE_CHECKS: tuple[Callable[[BackboneFactory], None], ...] = (
     check_out_indices_choose_levels,
     check_pictures_do_not_mix,
     check_every_parameter_learns,
+    check_padding_keeps_gradients_in_bounds,
     check_autocast_stays_finite,
     check_state_dict_round_trip,
     check_checkpointing_changes_nothing,
@@ -181,6 +192,29 @@ def _built(factory: BackboneFactory, *, seed: int = 0, **options: object) -> nn.
 def _pictures(height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(2, 3, height, width, dtype=torch.float64, generator=generator)
+
+
+def _first_gradients(factory: BackboneFactory, *, padded: bool, num_losses: int = 8) -> dict[str, float]:
+    """Return the size of each parameter's gradient, root mean square over losses that are random sums of the maps.
+
+    One loss would not do: the gradient of a single number, such as a temperature, is near 0 by chance.
+    """
+    backbone, images = _built(factory, drop_path_rate=0.0).train(), _pictures(96, 128)
+    if padded:
+        images[:, :, 80:] = 0
+        images[:, :, :, 96:] = 0
+    generator = torch.Generator().manual_seed(2)
+    maps = backbone(images)
+    auxiliary = sum(backbone.auxiliary_losses().values()) if hasattr(backbone, "auxiliary_losses") else 0.0
+    names, parameters = zip(*backbone.named_parameters(), strict=True)
+    squares = torch.zeros(len(names), dtype=torch.float64)
+    for _ in range(num_losses):
+        loss = auxiliary
+        for fmap in maps:
+            loss = loss + (fmap * torch.randn(fmap.shape, dtype=fmap.dtype, generator=generator)).mean()
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
+        squares += torch.stack([gradient.square().sum() for gradient in gradients])
+    return dict(zip(names, (squares / num_losses).sqrt().tolist(), strict=True))
 
 
 def _assert_all_learn(backbone: nn.Module) -> None:
