@@ -50,7 +50,8 @@ def draw_stem_biases(stem: nn.Module) -> None:
     """
     for module in stem.modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
-            spread = float(module.weight.detach().square().mean().sqrt()) * math.sqrt(module.weight[0].numel())
-            nn.init.normal_(module.bias, std=STEM_BIAS * spread)
+            # Networks are built on the meta device, too, where a spread is no number.
+            spread = module.weight.detach().square().mean().sqrt() * math.sqrt(module.weight[0].numel())
+            nn.init.normal_(module.bias, std=STEM_BIAS).data.mul_(spread)
         elif isinstance(module, nn.modules.batchnorm._NormBase) and module.affine:
             nn.init.normal_(module.bias, std=STEM_BIAS)
