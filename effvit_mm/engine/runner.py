@@ -15,6 +15,7 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader
 
 from effvit_mm.checkpoint import written_whole
+from effvit_mm.engine.gradient_hook import GradientHook
 from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
 from effvit_mm.engine.seeding import place_samples
 from effvit_mm.engine.selector_hook import freeze_around_selectors
@@ -57,8 +58,10 @@ class ExactRunner(Runner):
         """Write nothing yet: a run that is refused would leave its config beside the checkpoints of another."""
 
     def train(self) -> nn.Module:
-        """Write the config into the work dir, and train."""
+        """Write the config into the work dir, and train; gradients are looked at unless the config has its own way."""
         super().dump_config()
+        if not any(isinstance(hook, GradientHook) for hook in self.hooks):
+            self.register_hook(GradientHook())
         return super().train()
 
     def test(self) -> dict[str, float]:
