@@ -8,6 +8,9 @@ from mmengine.config import Config
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import near_names
 
+# As Python names it in what it says of a source that begins with one.
+BYTE_ORDER_MARK = "U+FEFF"
+
 
 def read_config(file: Path) -> Config:
     """Read a config with its bases.
@@ -26,6 +29,11 @@ def read_config(file: Path) -> Config:
         if "mmpretrain" in str(error) and find_spec("mmpretrain") is None:
             raise BadInputError(
                 f"config {file} needs mmpretrain, which is not installed: in the clone, pip install -e '.[pretrain]'"
+            ) from error
+        if isinstance(error, SyntaxError) and BYTE_ORDER_MARK in str(error):
+            raise BadInputError(
+                f"config {file}, or a base of it, begins with a byte order mark, which is no Python; save it again as "
+                f"UTF-8 without signature (without BOM)"
             ) from error
         imports = "custom_imports, dict(imports=['package.module'])" if "import_modules_from" in str(error) else "it"
         raise BadInputError(

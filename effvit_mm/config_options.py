@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 from argparse import ArgumentError, ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,14 @@ from effvit_mm.registry import near_names
 # A dict, alone or in a list: MMEngine takes it for text, or loses itself in it.
 A_DICT = re.compile(r"(^|[\[(,])(dict\(|\{(['\"]?\w+['\"]?:|\}))")
 
+# Text in quotes that is a whole value, or a whole entry of a list.
+QUOTED = re.compile(r"""(?:^|(?<=[,\[(\s]))(['"])(?![\[(])(.*?)\1(?=$|[,\])\s])""")
+# Spaces inside a text; those around commas and brackets are for the eye.
+INNER_SPACE = re.compile(r"(?<=[^\s,\[(])\s+(?=[^\s,\])])")
+# What MMEngine takes out of a text, or divides it at, and the private characters that stand for it meanwhile.
+KEPT = dict(zip(" ,()[]", "\ue000\ue001\ue002\ue003\ue004\ue005", strict=True))
+HIDE, SHOW = str.maketrans(KEPT), str.maketrans({hidden: char for char, hidden in KEPT.items()})
+
 # What stands for a dict in a config whose base has no dict there.
 REPLACEMENT = "dict({}, _delete_=True)"
 
@@ -23,8 +31,15 @@ REPLACEMENT = "dict({}, _delete_=True)"
 class ConfigOptions(DictAction):
     """``--cfg-options``: words such as ``key.of.value=3``, read as MMEngine reads them.
 
-    A word that it cannot read ends the tool as any wrong argument does, and not in a traceback.
+    A word that it cannot read ends the tool as any wrong argument does, and not in a traceback. Text keeps its spaces,
+    which MMEngine takes out, and text in quotes its commas and brackets.
     """
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        hidden = QUOTED.sub(lambda found: found[2].translate(HIDE), val.strip())
+        hidden = INNER_SPACE.sub(lambda found: found[0].translate(HIDE), hidden)
+        return _map_text(DictAction._parse_iterable(hidden), lambda text: text.translate(SHOW))
 
     def __call__(
         self,
@@ -100,7 +115,14 @@ def set_options(cfg: Config, options: Mapping[str, Any]) -> None:
         _set_option(cfg, path, value)
 
 
+def _map_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    return type(value)(_map_text(entry, change) for entry in value) if isinstance(value, list | tuple) else value
+
+
 def _set_option(cfg: Config, path: str, value: Any) -> None:
+    value = _as_tuples(value, _value_at(cfg, path))
     try:
         cfg.merge_from_dict({path: value})
     except (LookupError, TypeError, AttributeError, AssertionError) as error:
@@ -108,6 +130,28 @@ def _set_option(cfg: Config, path: str, value: Any) -> None:
             f"cannot be set ({error}); expected the path of a value of the config, with positions of lists as numbers"
         )
         raise BadInputError(f"--cfg-options {path}={value!r}: {reason}") from error
+
+
+def _value_at(cfg: Config, path: str) -> Any:
+    """Return what a config has at a dotted path; None where there is nothing."""
+    node: Any = cfg._cfg_dict
+    for name in path.split("."):
+        if isinstance(node, dict):
+            node = node.get(name)
+        elif isinstance(node, list | tuple) and name.isdecimal() and int(name) < len(node):
+            node = node[int(name)]
+        else:
+            return None
+    return node
+
+
+def _as_tuples(value: Any, old: Any) -> Any:
+    """Make a tuple of a list that takes the place of one: ``scale=160,120`` is read as a list, which Resize refuses."""
+    if not isinstance(value, list) or not isinstance(old, list | tuple):
+        return value
+    within = old if len(old) == len(value) else list(old[:1]) * len(value)
+    entries = [_as_tuples(entry, before) for entry, before in zip(value, within, strict=False)] or value
+    return tuple(entries) if isinstance(old, tuple) else entries
 
 
 def _no_place(cfg: Config, path: str, value: Any) -> str:

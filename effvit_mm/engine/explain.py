@@ -15,7 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import cv2
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -23,15 +22,19 @@ from mmengine.registry import Registry, build_from_cfg
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
 from effvit_mm.engine.dead_worker import LOST, WorkerDiedError, explain_dead_worker
+from effvit_mm.engine.explain_sample import (
+    EXPLAINED,
+    explain_sample,
+    frames_of,
+    from_worker,
+    hint_of_tuples,
+    place_of,
+    said_by,
+)
 from effvit_mm.engine.types_of_ours import how_to_register
 from effvit_mm.errors import BadInputError, MendableError
 from effvit_mm.registry import near_names
 
-# What wrong values raise; memory, files, interrupts and everything else is none of a config's business.
-EXPLAINED = (
-    *(TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError),
-    *(RuntimeError, cv2.error),
-)
 OURS = str(Path(__file__).parents[1])
 # Methods of MMEngine's Runner that read one section of the config without building a class from it.
 SECTIONS = {
@@ -69,12 +72,12 @@ def explained(cfg: Config) -> Iterator[None]:
     try:
         yield
     except MendableError as error:
-        plain = _from_worker(str(error))
+        plain = from_worker(str(error))
         if plain == str(error):
             raise
         raise type(error)(plain) from error
     except (*EXPLAINED, *LOST) as error:
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        frames = frames_of(error)
         death = explain_dead_worker(error, frames, cfg)
         if death is not None:
             raise WorkerDiedError(death + _write_to_log(error)) from error
@@ -95,19 +98,12 @@ def _write_to_log(error: Exception) -> str:
 
 def _explain(error: Exception, frames: list[FrameType], cfg: Config) -> str | None:
     """Say what is wrong with the config, or None if it is not the config's fault."""
-    said = _from_worker(str(error)) or type(error).__name__
-    unread = re.search(r"failed to load image: (.*)", said)
-    if unread:
-        return f"picture {unread[1]} cannot be decoded; fetch it again, or take its entry out of the annotation file"
+    said = said_by(error)
     if _is_a_bug_of_ours(error, frames) or isinstance(error, torch.OutOfMemoryError):
         return None
-    transform = next((frame for frame in reversed(frames) if _is_transform(frame)), None)
-    if transform is not None:
-        name = type(transform.f_locals["self"]).__name__
-        return (
-            f"picture {transform.f_locals['results']['img_path']} and its annotations break the transform {name} "
-            f"({_kind(error)}{said.strip()}; {_place(frames)}): correct them, or the transform's values in the pipeline"
-        )
+    sample = explain_sample(error)
+    if sample:
+        return sample
     lacking = _lacking_key(error, frames, cfg)
     if lacking:
         return lacking
@@ -147,8 +143,9 @@ def _explain_building(error: Exception, said: str, frames: list[FrameType], buil
     if unknown:
         known = near_names(unknown[1], arguments_of(cls) - {unknown[1]})
         return f"{path}: {spec.get('type')} takes no argument {unknown[1]!r}; {known}"
-    place = _place(frames)
-    return f"{path} cannot be built ({_kind(error)}{said}; {place}); correct its values: {values[:600]}"
+    place = place_of(frames)
+    remedy = hint_of_tuples(said, spec) or f"; correct its values: {values[:600]}"
+    return f"{path} cannot be built ({_kind(error)}{said}; {place}){remedy}"
 
 
 def _explain_first_batch(error: Exception, said: str, frames: list[FrameType], cfg: Config) -> str | None:
@@ -165,7 +162,7 @@ def _explain_first_batch(error: Exception, said: str, frames: list[FrameType], c
         if paths:
             return (
                 f"{' or '.join(paths[:3])} ({name}) breaks on the first batch ({_kind(error)}{said[:600]}; "
-                f"{_place(frames)}): one of its values, or of what feeds it, does not fit; correct the config"
+                f"{place_of(frames)}): one of its values, or of what feeds it, does not fit; correct the config"
             )
     return None
 
@@ -246,27 +243,8 @@ def _is_a_bug_of_ours(error: Exception, frames: list[FrameType]) -> bool:
     return ours and type(error) is not ValueError
 
 
-def _is_transform(frame: FrameType) -> bool:
-    results = frame.f_locals.get("results")
-    return isinstance(results, dict) and "img_path" in results and "self" in frame.f_locals
-
-
 def _is_runners(frame: FrameType) -> bool:
     return frame.f_globals.get("__name__") in ("mmengine.runner.runner", "effvit_mm.engine.runner")
-
-
-def _from_worker(said: str) -> str:
-    """Return what an exception said, without the traceback that a data loader's worker puts before it."""
-    if not said.startswith("Caught "):
-        return said
-    last = said.rsplit("\n  File ", 1)[-1]
-    return "\n".join(last.strip().splitlines()[1:]).partition(": ")[2] or said
-
-
-def _place(frames: list[FrameType]) -> str:
-    """Name the line that failed, from the library's name on."""
-    frame = frames[-1]
-    return f"in {frame.f_code.co_filename.rpartition('site-packages/')[2]}:{frame.f_lineno}"
 
 
 def _kind(error: Exception) -> str:

@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from effvit_mm.engine.explain_sample import EXPLAINED, explain_sample
+from effvit_mm.errors import BadInputError
+
 # The streams of the main process and of the samples must not meet.
 _MAIN, _SAMPLE = 0, 1
 
@@ -86,6 +89,8 @@ class PlacedBatches(Sampler[list[int]]):
 class SeededDataset:
     """A data set that loads each sample under the seed of its place; all else is the wrapped data set's.
 
+    Where a sample cannot be loaded, the image or the step of the pipeline is named here, in whichever worker it is.
+
     Args:
         dataset: The data set.
     """
@@ -94,11 +99,21 @@ class SeededDataset:
         self.dataset_of_samples = dataset
 
     def __getitem__(self, index: int) -> Any:
-        """Load a sample."""
+        """Load a sample.
+
+        Raises:
+            BadInputError: If its image, or a step of the pipeline, cannot be used.
+        """
         if isinstance(index, PlacedIndex):
             seed, *place = index.place
             _seed_all(seed, _SAMPLE, *place)
-        return self.dataset_of_samples[int(index)]
+        try:
+            return self.dataset_of_samples[int(index)]
+        except EXPLAINED as error:
+            message = explain_sample(error)
+            if message is None:
+                raise
+            raise BadInputError(message) from error
 
     def __len__(self) -> int:
         """Return the number of samples."""

@@ -1,5 +1,7 @@
 """The test pipeline of a config, for pictures without annotations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
 from effvit_mm.engine.explain import names_in
+from effvit_mm.engine.explain_sample import hint_of_tuples
 from effvit_mm.engine.types_of_ours import how_to_register
 from effvit_mm.errors import BadInputError
 
@@ -54,10 +57,26 @@ class PicturePipeline:
         return results | dict(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Turn what :meth:`load` gave into ``inputs`` ``(C, H, W)`` and ``data_samples``."""
+        """Turn what :meth:`load` gave into ``inputs`` ``(C, H, W)`` and ``data_samples``.
+
+        Raises:
+            BadInputError: If a step has a value of a type that it does not take, whatever the picture.
+        """
         for transform in self._rest:
-            results = transform(results)
+            with _blamed(transform):
+                results = transform(results)
         return results
+
+
+@contextmanager
+def _blamed(transform: Any) -> Iterator[None]:
+    try:
+        yield
+    except TypeError as error:
+        said = f"{type(error).__name__}: {error}"
+        remedy = hint_of_tuples(said, vars(transform)) or ": correct its values"
+        name = type(transform).__name__
+        raise BadInputError(f"{name} of test_dataloader.dataset.pipeline cannot be used ({said}){remedy}") from error
 
 
 def as_shown(pixels: np.ndarray) -> np.ndarray:

@@ -176,6 +176,8 @@ class Predictor:
                 results = self._pipeline.load(picture.source)
                 pixels = as_shown(results["img"])
                 return Prediction(picture, pixels), self._pipeline(results)
+        except BadInputError:
+            raise
         except UNPREDICTABLE as error:
             return Prediction(picture, pixels, error=_explained(picture, pixels, error)), None
 

@@ -1,12 +1,17 @@
 """What a library says of a config's value is said with its place; what is no config's fault is left as it is."""
 
+import numpy as np
 import pytest
 import torch
+from mmcv.image import imflip
+from mmcv.transforms import RandomResize, Resize
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
+from torch.utils.data import DataLoader
 
 from effvit_mm.engine.explain import explained, path_of
+from effvit_mm.engine.seeding import place_samples
 from effvit_mm.errors import BadInputError
 
 
@@ -71,3 +76,47 @@ def test_a_message_from_a_data_loaders_worker_comes_without_its_traceback():
     with pytest.raises(BadInputError) as caught, explained(Config()):
         raise AssertionError(said)
     assert str(caught.value).startswith("picture a.jpg cannot be decoded; fetch it again")
+
+
+class Samples(torch.utils.data.Dataset):
+    """One sample, through a transform of mmcv."""
+
+    def __init__(self, transform):
+        self.transform = transform
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.transform(dict(img=np.zeros((8, 9, 3), np.uint8), img_path="a.jpg"))
+
+
+def load_sample(transform, num_workers):
+    loader = DataLoader(Samples(transform), num_workers=num_workers, collate_fn=list)
+    with pytest.raises(BadInputError) as caught, explained(Config()):
+        list(place_samples(loader, seed=0, rank=0))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_step_that_breaks_is_named_with_the_value_to_write_in_whatever_process(num_workers):
+    said = load_sample(Resize(scale=[16, 12], keep_ratio=True), num_workers)
+    assert said.startswith("the transform Resize cannot use a value of the pipeline (TypeError: Scale must be")
+    assert "write the tuple scale=(16, 12)" in said
+    said = load_sample(Resize(scale=(16, 12), keep_ratio=True, interpolation="none"), num_workers)
+    assert said.startswith("picture a.jpg and its annotations break the transform Resize (KeyError: 'none'")
+
+
+def test_a_list_that_a_step_names_is_told_as_the_tuple_to_write():
+    said = r"NotImplementedError: .*write the tuple scale=\(8, 9\)"
+    with pytest.raises(BadInputError, match=said), explained(Config()):
+        RandomResize(scale=[8, 9], ratio_range=(0.5, 2.0))(dict(img_path="a.jpg"))
+
+
+def test_a_mute_assertion_is_told_by_its_line():
+    def transform(self, results):
+        imflip(np.zeros((8, 9, 3)), "sideways")
+
+    said = r"a.jpg and its annotations break the transform Config \(AssertionError: assert direction in \['horizontal'"
+    with pytest.raises(BadInputError, match=said), explained(Config()):
+        transform(Config(), dict(img_path="a.jpg"))
