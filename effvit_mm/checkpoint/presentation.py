@@ -16,10 +16,10 @@ from torch import Tensor
 from effvit_mm.checkpoint.convert import ConversionReport, ConvertedWeights, Task
 from effvit_mm.checkpoint.released import shown
 from effvit_mm.checkpoint.whole_file import written_whole
-from effvit_mm.errors import BadInputError, NotSavedError
+from effvit_mm.errors import BadInputError
 
 NUM_ROWS = 12
-_REMEDY = "Make room or give another destination"
+_REMEDY = "{first} or give another destination"
 
 
 def print_report(report: ConversionReport, console: Console | None = None) -> None:
@@ -73,14 +73,11 @@ def write_converted(
         )
     if is_note:
         _check_free(sidecar, weights.source, overwrite=overwrite)
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotSavedError(f"{destination} was not saved: {error}. {_REMEDY}") from error
     note = {"name": name, "task": task, "overrides": weights.overrides}
     with ExitStack() as both:
         # Last in, first out: the note is renamed when the weights are written, and the weights right after it.
         partial = both.enter_context(written_whole(destination, remedy=_REMEDY))
+        destination.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(_serialized(weights, destination.suffix))
         if weights.overrides:
             partial = both.enter_context(written_whole(sidecar, remedy=_REMEDY))

@@ -47,7 +47,7 @@ def write_sheet(cells: Sequence[Cell], file: Path) -> None:
         top += height
     if below:
         sheet.paste(below, (0, top))
-    with written_whole(file, remedy="Make room, or give another --sheet", shared=True) as partial:
+    with written_whole(file, remedy="{first}, or give another --sheet", shared=True) as partial:
         file.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(partial, "PNG")
 

@@ -204,7 +204,7 @@ def _listed(file: Path, pictures: dict[str, Path]) -> list[str]:
     """Return the names that a list holds, one a line."""
     if not file.is_file():
         raise BadInputError(f"ann_file {file} does not exist; expected a text file of picture names, or no ann_file")
-    stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    stems = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     unknown = [stem for stem in stems if stem not in pictures]
     if unknown or not stems:
         raise BadInputError(

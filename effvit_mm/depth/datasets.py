@@ -169,7 +169,7 @@ class DepthListDataset(DepthDataset):
         if not file.is_file():
             raise BadInputError(f"list {file} does not exist, looked from {Path.cwd()}\n{self.SOURCE}\n{TOY_HINT}")
         entries = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
             words = line.split()
             if not words:
                 continue

@@ -72,7 +72,7 @@ def draw_anchors(
     network.train(was_training)
     figure = _figure(np.array(resized), {name: maps[name] for name in chosen}, per_row)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(Path(out), remedy="Make room or give another file") as partial:
+    with written_whole(Path(out), remedy="{first} or give another file") as partial:
         figure.savefig(partial, format="png", dpi=100)
     return maps
 

@@ -127,7 +127,12 @@ def _check_list(where: str, dataset: Any) -> int:
     labels = []
     missing = []
     there: dict[Path, set[str]] = {}
-    for number, line in enumerate(Path(dataset.ann_file).read_text().splitlines(), 1):
+    for number, line in enumerate(Path(dataset.ann_file).read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith("\ufeff"):
+            raise BadInputError(
+                f"{dataset.ann_file} begins with a byte order mark, which would be part of the first picture's name; "
+                f"save it again as UTF-8 without signature (without BOM)"
+            )
         picture, _, label = line.strip().rpartition(" ")
         if not picture or not label.isdecimal():
             raise BadInputError(f"{dataset.ann_file}, line {number} is {line[:80]!r}, expected 'picture label'")

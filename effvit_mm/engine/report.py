@@ -158,7 +158,7 @@ def write_json(file: Path, content: Any) -> None:
     Raises:
         NotSavedError: If the disk is full or the folder cannot be written; what was there before stays.
     """
-    remedy = "Make room, or give another --work-dir"
+    remedy = "{first}, or give another --work-dir"
     # Each process of a run may write the pictures that it keeps.
     with written_whole(file, remedy=remedy, shared=True) as partial:
         file.parent.mkdir(parents=True, exist_ok=True)

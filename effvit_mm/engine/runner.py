@@ -96,7 +96,7 @@ class ExactRunner(Runner):
         if "://" in str(out_dir):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
-        remedy = "Earlier checkpoints are as they were; make room (or give another --work-dir) and go on with --resume"
+        remedy = "Earlier checkpoints are as they were; {first} (or give another --work-dir) and go on with --resume"
         with written_whole(Path(out_dir, filename), remedy=remedy, active=is_main_process()) as partial:
             super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
 

@@ -14,7 +14,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from effvit_mm.checkpoint import written_whole
 from effvit_mm.errors import BadInputError, NotSavedError
 
-REMEDY = "Make room or give another --out, and start again with --overwrite"
+REMEDY = "{first} or give another --out, and start again with --overwrite"
 USUAL_RATE = 25.0  # pictures a second, where a video does not say
 WORTH_SAYING = 0.9  # of the frames that a video announces; some only estimate their number
 

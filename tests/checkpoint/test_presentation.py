@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,23 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, suffix):
     with pytest.raises(NotSavedError, match=r"the disk is full. Make room"):
         write(weights(num_classes=9), destination, overwrite=True)
     assert content_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, r"Permission denied.*\. Get the right to write there or give another destination"),
+        (errno.EROFS, r"Read-only.*\. Get the right to write there or"),
+        (errno.EIO, r"\. Remove the cause or"),
+    ],
+)
+def test_room_is_asked_for_where_it_is_what_lacks(tmp_path, monkeypatch, number, remedy):
+    def refuse(path, content):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(NotSavedError, match=remedy):
+        write(weights(num_classes=7), tmp_path / "new/lit.pth")
 
 
 def test_an_interrupt_leaves_nothing_half_written(tmp_path, monkeypatch):
