@@ -6,7 +6,9 @@ mmpretrain's scope alike; mechanisms register in registries of our own.
 
 import difflib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mmengine.registry import (
@@ -36,6 +38,7 @@ __all__ = [
     "VISUALIZERS",
     "build_mechanism",
     "near_names",
+    "near_path",
 ]
 
 TOKEN_MIXERS = Registry("token mixer")
@@ -104,3 +107,12 @@ def near_names(name: object, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+
+
+def near_path(path: Path) -> str:
+    """Say which names beside the first part of a path that is not there the user may have meant; empty if none."""
+    while not path.exists() and not path.parent.is_dir():
+        path = path.parent
+    beside = os.listdir(path.parent) if not path.exists() and os.access(path.parent, os.R_OK) else []
+    near = near_names(path.name, beside)
+    return f"in {path.parent}/ {near}" if near.startswith("did you mean") else ""

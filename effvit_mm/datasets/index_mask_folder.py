@@ -13,7 +13,7 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 
 from effvit_mm.errors import BadInputError, some_of
-from effvit_mm.registry import DATASETS
+from effvit_mm.registry import DATASETS, near_path
 
 IGNORED = 255
 """The value that mmsegmentation's losses and metrics leave out."""
@@ -203,7 +203,8 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...], what: str) -> dict[str, Pa
 def _listed(file: Path, pictures: dict[str, Path]) -> list[str]:
     """Return the names that a list holds, one a line."""
     if not file.is_file():
-        raise BadInputError(f"ann_file {file} does not exist; expected a text file of picture names, or no ann_file")
+        near = near_path(file) or "expected a text file of picture names, or no ann_file"
+        raise BadInputError(f"ann_file {file} does not exist; {near}")
     stems = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     unknown = [stem for stem in stems if stem not in pictures]
     if unknown or not stems:

@@ -13,7 +13,7 @@ from mmengine.dataset import BaseDataset
 
 from effvit_mm.depth.files import MILLIMETRES, read_depth
 from effvit_mm.errors import BadInputError, listed
-from effvit_mm.registry import DATASETS
+from effvit_mm.registry import DATASETS, near_path
 
 NUM_SAMPLED = 16  # depth maps read by the check of their unit
 TOY_HINT = "To see a run at once, without any data: add --toy to the command."
@@ -130,6 +130,11 @@ class DepthDataset(BaseDataset):
                 f"looked from {Path.cwd()}:{listed(missing)}\n{self.SOURCE}\n{TOY_HINT}"
             )
 
+    def _absent(self, what: str, path: Path) -> str:
+        near = near_path(path)
+        near = f"; {near}" if near else ""
+        return f"{what} {path} does not exist, looked from {Path.cwd()}{near}\n{self.SOURCE}\n{TOY_HINT}"
+
 
 def _say(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
@@ -167,7 +172,7 @@ class DepthListDataset(DepthDataset):
         """Read the list."""
         file = Path(self.ann_file)
         if not file.is_file():
-            raise BadInputError(f"list {file} does not exist, looked from {Path.cwd()}\n{self.SOURCE}\n{TOY_HINT}")
+            raise BadInputError(self._absent("list", file))
         entries = []
         for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
             words = line.split()
@@ -251,9 +256,7 @@ class DepthFolderDataset(DepthDataset):
         pictures, depths = (Path(self.data_prefix[key]) for key in ("img_path", "depth_map_path"))
         for folder in (pictures, depths):
             if not folder.is_dir():
-                raise BadInputError(
-                    f"folder {folder} does not exist, looked from {Path.cwd()}\n{self.SOURCE}\n{TOY_HINT}"
-                )
+                raise BadInputError(self._absent("folder", folder))
         suffixes = tuple(suffix.lower() for suffix in self.img_suffix)
         found = sorted(file for file in pictures.rglob("*") if file.name.lower().endswith(suffixes))
         if not found:

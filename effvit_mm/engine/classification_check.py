@@ -83,14 +83,15 @@ def build_class_folders(spec: Any) -> Any:
 def _check_presence(built: list[tuple[str, Any, Any]], toy_hint: str) -> None:
     if not built:
         return
-    lines: dict[str, bool] = {}
+    parts: dict[str, str] = {}
     for split, _, dataset in built:
-        lines[f"{split} pictures  {dataset.img_prefix}/"] = Path(dataset.img_prefix).is_dir()
+        parts[f"{split} pictures"] = f"{Path(dataset.img_prefix)}/"
         if dataset.ann_file:
-            lines[f"{split} labels    {dataset.ann_file}"] = Path(dataset.ann_file).is_file()
+            parts[f"{split} labels  "] = dataset.ann_file
     _, spec, _ = built[0]
-    source = SOURCES.get(spec["type"], SOURCES["CustomDataset"]).format(root=Path(spec.get("data_root") or "."))
-    check_presence(lines, source, toy_hint)
+    own = (spec.get("metainfo") or {}).get("classes") or spec["type"] not in SOURCES
+    source = SOURCES["CustomDataset" if own else spec["type"]].format(root=Path(spec.get("data_root") or "."))
+    check_presence(parts, source, toy_hint)
 
 
 def _check_folders(where: str, spec: Any, dataset: Any) -> list[str]:

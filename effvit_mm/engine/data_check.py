@@ -148,30 +148,44 @@ def pictures_of(dataset: Any) -> Path:
 def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
     if not datasets:
         return
-    lines: dict[str, bool] = {}
+    parts: dict[str, str | Path] = {}
     for split, dataset in datasets:
-        annotations, pictures = path_in(dataset, dataset["ann_file"]), pictures_of(dataset)
-        lines[f"{split} annotations  {annotations}"] = annotations.is_file()
-        lines[f"{split} pictures     {pictures}/"] = pictures.is_dir()
+        parts[f"{split} annotations"] = path_in(dataset, dataset["ann_file"])
+        parts[f"{split} pictures   "] = f"{pictures_of(dataset)}/"
     for split in {split for split, _ in datasets} - {"train"}:
         for evaluator in evaluators_of(cfg, split):
             if evaluator.get("ann_file"):
-                lines[f"{split} evaluator    {evaluator.ann_file}"] = Path(evaluator.ann_file).is_file()
+                parts[f"{split} evaluator  "] = evaluator.ann_file
     root = Path(datasets[0][1].get("data_root") or ".")
     source = SOURCES["CocoDataset"].format(root=f"{root}/")
-    wrong = [dataset for _, dataset in datasets if root.is_dir() and not pictures_of(dataset).is_dir()]
+    if all(_is_of_a_user(dataset) for _, dataset in datasets):
+        source = _own_places(datasets, root)
+    elif root.is_dir() and any(not pictures_of(dataset).is_dir() for _, dataset in datasets):
+        source = f"{_own_places(datasets, root)}\n{source}"
+    check_presence(parts, source, TOY_HINT)
+
+
+def _is_of_a_user(dataset: Any) -> bool:
+    """Tell whether a data set is no part of COCO 2017: it has classes of its own, and files without that year."""
+    names = f"{dataset['ann_file']} {(dataset.get('data_prefix') or {}).get('img', '')}"
+    return bool((dataset.get("metainfo") or {}).get("classes")) and "2017" not in names
+
+
+def _own_places(datasets: list[tuple[str, Any]], root: Path) -> str:
+    """Say which settings name the files of data of one's own, and what there is."""
+    folders = sorted(f"{entry.name}/" for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    wrong = [dataset for _, dataset in datasets if not pictures_of(dataset).is_dir()]
+    setting = "ann_file of the data set names the annotations"
+    there = sorted({file.relative_to(root).as_posix() for file in (*root.glob("*.json"), *root.glob("*/*.json"))})
     if wrong:
         prefix = (wrong[0].get("data_prefix") or {}).get("img", "")
-        source = (
-            f"Data of your own: data_prefix=dict(img={prefix!r}) of the data set names the folder of the pictures, "
-            f"below data_root; in {root}/ there {_folders_in(root)}.\n{source}"
-        )
-    check_presence(lines, source, TOY_HINT)
-
-
-def _folders_in(root: Path) -> str:
-    names = sorted(f"{entry.name}/" for entry in root.iterdir() if entry.is_dir())
-    return f"are the folders {some_of(names)}" if names else "is no folder"
+        setting, there = f"data_prefix=dict(img={prefix!r}) of the data set names the folder of the pictures", folders
+    what = "folder" if wrong else "file"
+    listing = f"are the {what}s {some_of(there)}" if there else f"is no {what if wrong else 'JSON file'}"
+    return (
+        f"Data of your own: {setting}, below data_root; in {root}/ there {listing}. Say where all of it lies with "
+        f"--data-root DIR."
+    )
 
 
 def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> dict[str, Any]:
@@ -233,6 +247,13 @@ def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]
     names = [name for name in in_file if name in wanted]
     setting = f"{split}_dataloader.dataset.metainfo=dict(classes=(...))"
     odd = [name for name in wanted if name not in in_file]
+    if odd and "classes" not in (dataset.get("metainfo") or {}):
+        how_many = f"{len(odd)} of the {len(wanted)} classes are" if names else f"none of the {len(wanted)} classes is"
+        raise BadInputError(
+            f"{split}_dataloader.dataset has no metainfo, so its classes are {dataset['type']}'s ({some_of(wanted)}): "
+            f"{how_many} in {file}, which has {some_of(in_file)}; set {setting} to the names in the file, in all data "
+            f"sets of the run, and num_classes of the heads to their number"
+        )
     if not names:
         raise BadInputError(
             f"none of the {len(wanted)} classes of the {split} data set ({some_of(wanted)}) is a category of {file}, "

@@ -7,6 +7,9 @@ from typing import Any
 from mmengine.registry import DATASETS
 
 from effvit_mm.errors import BadInputError
+from effvit_mm.registry import near_path
+
+FOUND = "found"
 
 
 def class_of(spec: Any, scope: str) -> Any:
@@ -40,19 +43,28 @@ def evaluators_of(cfg: Any, split: str) -> list[Any]:
     return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
 
 
-def check_presence(found: Mapping[str, bool], source: str, toy_hint: str) -> None:
-    """Refuse data of which a part is missing, with a list of all parts.
+def check_presence(parts: Mapping[str, str | Path], source: str, toy_hint: str) -> None:
+    """Refuse data of which a part is missing, with a list of all parts and the names that are near to a missing one.
 
     Args:
-        found: By part, whether it is there.
+        parts: By what it is, the path of each part; of a folder with a slash at its end.
         source: Where the data comes from.
         toy_hint: What to try where there is no data.
 
     Raises:
         BadInputError: If a part is missing.
     """
-    if all(found.values()):
+    states = {f"{what}  {path}": _state_of(str(path)) for what, path in parts.items()}
+    if all(state == FOUND for state in states.values()):
         return
-    width = max(map(len, found))
-    listing = "\n".join(f"  {part:<{width}}  {'found' if there else 'MISSING'}" for part, there in found.items())
+    width = max(map(len, states))
+    listing = "\n".join(f"  {part:<{width}}  {state}" for part, state in states.items())
     raise BadInputError(f"data is missing; looked from {Path.cwd()} for\n{listing}\n{source}\n{toy_hint}")
+
+
+def _state_of(part: str) -> str:
+    path = Path(part)
+    if path.is_dir() if part.endswith("/") else path.is_file():
+        return FOUND
+    near = near_path(path)
+    return f"MISSING; {near}" if near else "MISSING"

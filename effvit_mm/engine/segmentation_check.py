@@ -121,16 +121,15 @@ def build_dataset(split: str, spec: Any, scope: str) -> Any:
 def _check_presence(built: list[tuple[str, Any, Any]], toy_hint: str) -> None:
     if not built:
         return
-    lines: dict[str, bool] = {}
+    parts: dict[str, str] = {}
     for split, _, dataset in built:
         for what, key in (("pictures", "img_path"), ("masks", "seg_map_path")):
             if dataset.data_prefix.get(key):
-                folder = Path(dataset.data_prefix[key])
-                lines[f"{split} {what:<8}  {folder}/"] = folder.is_dir()
+                parts[f"{split} {what:<8}"] = f"{Path(dataset.data_prefix[key])}/"
     _, spec, _ = built[0]
     root = Path(spec.get("data_root") or ".")
     source = SOURCES.get(spec["type"], SOURCES["IndexMaskFolder"]).format(root=root)
-    check_presence(lines, source, toy_hint)
+    check_presence(parts, source, toy_hint)
 
 
 def _check_heads(cfg: Config, split: str, kind: str, num_classes: int) -> None:

@@ -1,5 +1,6 @@
 """Data that is missing, torn, of another kind or of other classes is told before anything is built."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,28 @@ def test_missing_data_lists_the_files_the_source_and_the_way_without_data(tmp_pa
     text = message(config(tmp_path / "nowhere"))
     assert f"{tmp_path}/nowhere/boxes.json" in text
     assert "MISSING" in text
-    assert "cocodataset.org" in text
     assert "--toy" in text
     assert "--data-root" in text
+    cfg = config(tmp_path / "nowhere")
+    cfg.train_dataloader.dataset.ann_file = "annotations/instances_train2017.json"
+    assert "cocodataset.org" in message(cfg)
+
+
+def test_of_data_of_ones_own_the_near_names_are_told_and_not_where_coco_comes_from(tmp_path):
+    write_coco(tmp_path / "rooms")
+    for root, name, near in (
+        (tmp_path / "rooms", "box.json", f"in {tmp_path}/rooms/ did you mean 'boxes.json'"),
+        (tmp_path / "room", "boxes.json", f"in {tmp_path}/ did you mean 'rooms'"),
+    ):
+        cfg = config(root)
+        cfg.train_dataloader.dataset.ann_file = name
+        text = message(cfg)
+        assert near in text
+        assert "cocodataset.org" not in text
+    assert f"in {tmp_path}/room/ there is no folder" in text
+    cfg = config(tmp_path / "rooms")
+    cfg.train_dataloader.dataset.ann_file = "box.json"
+    assert f"in {tmp_path}/rooms/ there are the files boxes.json" in message(cfg)
 
 
 def test_validation_can_be_switched_off(tmp_path):
@@ -155,6 +175,24 @@ def test_a_relative_annotation_path_is_found_under_the_root(tmp_path, monkeypatc
     cfg = config(Path("set"))
     cfg.val_evaluator.ann_file = "set/boxes.json"
     check_data(cfg, ("train",))
+
+
+@pytest.mark.parametrize("names", [("boat", "lamp"), ("person", "boatt")])
+def test_a_forgotten_metainfo_is_told_and_no_class_of_coco_meant(tmp_path, names):
+    content = write_coco(tmp_path)
+    for category, name in zip(content["categories"], names, strict=True):
+        category["name"] = name
+    write_annotations(tmp_path, content)
+    cfg = config(tmp_path, names)
+    cfg.val_dataloader = copy.deepcopy(cfg.train_dataloader)
+    check_data(cfg, ("train", "val"))
+    del cfg.val_dataloader.dataset["metainfo"]
+    with pytest.raises(BadInputError) as caught:
+        check_data(cfg, ("train", "val"))
+    text = str(caught.value)
+    assert "val_dataloader.dataset has no metainfo, so its classes are CocoDataset's (person, bicycle" in text
+    assert f"which has {names[0]}, {names[1]}; set val_dataloader.dataset.metainfo=dict(classes=(...))" in text
+    assert "did you mean" not in text
 
 
 def test_a_class_without_its_comma_is_told_to_get_one():
