@@ -8,7 +8,8 @@ from effvit_mm.data_tool.bare_folders import bare_folder
 from effvit_mm.data_tool.benchmarks import DEFAULT_ROOTS, benchmark
 from effvit_mm.data_tool.part import FORMATS, Part, Target, say_option
 from effvit_mm.engine.classification_check import build_class_folders, reads_classes
-from effvit_mm.engine.data_check import check_data, leaves_of, reads_coco
+from effvit_mm.engine.data_check import leaves_of, reads_coco
+from effvit_mm.engine.preflight import check_run
 from effvit_mm.engine.run import load_config
 from effvit_mm.engine.segmentation_check import pairs_masks
 from effvit_mm.errors import BadInputError
@@ -48,7 +49,7 @@ def find_targets(what: str, root: Path | None = None, kind: str | None = None) -
 
 
 def _of_config(file: Path, root: Path | None) -> Target:
-    """Return the data sets of a config, and what its run would refuse of them."""
+    """Return the data sets of a config, and what its run would refuse of them, or of what is to learn from them."""
     splits = ("train", "val", "test")
     cfg = load_config(file, data_root=root, splits=splits)
     scope = cfg.get("default_scope") or "mmdet"
@@ -69,7 +70,7 @@ def _of_config(file: Path, root: Path | None) -> Target:
     used = tuple(split for split in splits if cfg.get(f"{split}_dataloader"))
     layout = _layout_of(parts.values())
     try:
-        check_data(cfg, used, open_pictures=False)
+        check_run(cfg, used, open_pictures=False)
     except BadInputError as error:
         refusal = str(error).replace("--data-root DIR", "--root DIR (of a run: --data-root DIR)")
         return Target(file.stem, tuple(parts.values()), layout, refusals=(refusal,))

@@ -11,10 +11,8 @@ from mmengine.registry import RUNNERS
 from torch import nn
 
 from effvit_mm.checkpoint import check_some_fit, load_trained, load_whole, make_loading_safe, read_weights
-from effvit_mm.engine.config_check import check_config
-from effvit_mm.engine.data_check import check_data
 from effvit_mm.engine.explain import explained
-from effvit_mm.engine.model_check import check_classes, check_model
+from effvit_mm.engine.preflight import check_run
 from effvit_mm.engine.run import (
     enable_amp,
     enable_auto_scale_lr,
@@ -165,10 +163,7 @@ def evaluate(
 def _check(cfg: Config, splits: tuple[str, ...]) -> None:
     # One process reads the files; where it stops the run, the launcher stops the others.
     if _is_first_process():
-        check_config(cfg, splits)
-        check_data(cfg, splits)
-        check_model(cfg)
-        check_classes(cfg, splits)
+        check_run(cfg, splits)
 
 
 def _say_earlier_run(work_dir: Path) -> None:

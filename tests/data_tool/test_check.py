@@ -12,6 +12,8 @@ from effvit_mm.data_tool.part import Part, Target
 from effvit_mm.data_tool.presentation import show
 from effvit_mm.data_tool.targets import find_targets
 from effvit_mm.depth import write_depth
+from effvit_mm.engine.preflight import check_run
+from effvit_mm.engine.run import load_config
 from effvit_mm.errors import BadInputError
 
 
@@ -186,6 +188,50 @@ def test_a_problem_of_masks_is_told_with_its_file(tmp_path, damage, kind, text):
     assert problem.kind.startswith(kind)
     assert "street_1" in problem.file
     assert text in problem.text
+
+
+def config_of_boxes(root, file, line):
+    """A config of Mask R-CNN over the tiny boxes, and a line that follows it."""
+    from cases import ROOT
+
+    file.write_text(f"""
+_base_ = "{ROOT}/configs/coco/maskrcnn_anchorformer.py"
+data = dict(data_root="{root}", ann_file="boxes.json", data_prefix=dict(img="pictures/"))
+data.update(metainfo=dict(classes=("box", "sphere")))
+train_dataloader = dict(dataset=data)
+val_dataloader = dict(dataset=data)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file="{root}/boxes.json")
+test_evaluator = val_evaluator
+model = dict(roi_head=dict(bbox_head=dict(num_classes=2), mask_head=dict(num_classes=2)))
+{line}
+""")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("line", "refusal"),
+    [
+        ("", None),
+        (
+            "model['roi_head']['mask_head'] = dict(num_classes=80)",
+            "mask_head.num_classes=80, but the train data set",
+        ),
+        ("model['roi_head'] = dict(bbox_head=dict(num_classes=4))", "bbox_head.num_classes=4, but the train data set"),
+        ("model['neck'] = dict(in_channels=[1, 2, 3, 4])", "expects in_channels=[1, 2, 3, 4], but the backbone"),
+        ("default_hooks = dict(checkpoint=dict(intervall=1))", "checkpoint.intervall is no argument of the hook"),
+    ],
+)
+def test_what_stops_a_run_is_told_by_the_tool_in_the_same_words(tmp_path, line, refusal):
+    write_coco(tmp_path / "rooms")
+    file = config_of_boxes(tmp_path / "rooms", tmp_path / "maskrcnn_mine.py", line)
+    (target,) = find_targets(str(file))
+    assert bool(target.refusals) is bool(refusal)
+    if refusal:
+        with pytest.raises(BadInputError) as caught:
+            check_run(load_config(file), ("train", "val"))
+        assert target.refusals == (str(caught.value),)
+        assert refusal in target.refusals[0]
 
 
 def test_what_a_run_would_refuse_beside_files_is_told(tmp_path):
