@@ -45,8 +45,9 @@ def check_arguments(cfg: Config, splits: tuple[str, ...]) -> None:
     Raises:
         BadInputError: At the first name that nothing has; near names are suggested.
     """
-    for path, spec in _hooks(cfg):
-        cls = _class_of(HOOKS, spec, cfg)
+    scope = cfg.get("default_scope")
+    for path, spec in hooks_of(cfg):
+        cls = class_of_type(HOOKS, spec["type"], scope)
         if cls is None and isinstance(spec["type"], str):
             with HOOKS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
                 remedy = how_to_register(spec["type"], names_in(registry))
@@ -57,19 +58,19 @@ def check_arguments(cfg: Config, splits: tuple[str, ...]) -> None:
         if isinstance(loader, dict):
             _check_names(f"{split}_dataloader", loader, DataLoader, "data loader")
         if isinstance(loop, dict):
-            _check_names(f"{split}_cfg", loop, _class_of(LOOPS, {"type": _loop_of(split, loop)}, cfg), "loop")
+            _check_names(f"{split}_cfg", loop, class_of_type(LOOPS, _loop_of(split, loop), scope), "loop")
     settled = set(inspect.signature(Runner.set_randomness).parameters) - {"self"}
     for name in cfg.get("randomness") or {}:
         if name not in settled:
             raise BadInputError(f"randomness.{name} is no setting of it; {near_names(name, settled)}")
     wrapper = cfg.get("optim_wrapper")
     if "train" in splits and isinstance(wrapper, dict) and not wrapper.get("constructor"):
-        cls = _class_of(OPTIM_WRAPPERS, {"type": "OptimWrapper", **wrapper}, cfg)
+        cls = class_of_type(OPTIM_WRAPPERS, wrapper.get("type", "OptimWrapper"), scope)
         _check_names("optim_wrapper", wrapper, cls, "optimizer wrapper")
 
 
-def _hooks(cfg: Config) -> Iterator[tuple[str, Any]]:
-    """Walk over the hooks that are to be built from a dict."""
+def hooks_of(cfg: Config) -> Iterator[tuple[str, Any]]:
+    """Walk over the hooks that are to be built from a dict, with their places in the config."""
     custom = cfg.get("custom_hooks")
     hooks = [(f"default_hooks.{name}", spec) for name, spec in (cfg.get("default_hooks") or {}).items()]
     hooks += [(f"custom_hooks.{i}", spec) for i, spec in enumerate(custom if isinstance(custom, list | tuple) else ())]
@@ -82,11 +83,17 @@ def _loop_of(split: str, loop: Any) -> Any:
     return loop.get("type") or ("EpochBasedTrainLoop" if loop.get("by_epoch") else "IterBasedTrainLoop")
 
 
-def _class_of(registry: Registry, spec: Any, cfg: Config) -> Any:
-    kind = spec["type"]
+def class_of_type(registry: Registry, kind: Any, scope: str | None) -> Any:
+    """Return what a type of a config stands for; None where its name is not registered, or it is none.
+
+    Args:
+        registry: Where it is registered.
+        kind: The type: a name or a class.
+        scope: The config's ``default_scope``.
+    """
     if not isinstance(kind, str):
         return kind if isinstance(kind, type) else None
-    with registry.switch_scope_and_registry(cfg.get("default_scope")) as scoped:
+    with registry.switch_scope_and_registry(scope) as scoped:
         return scoped.get(kind)
 
 

@@ -7,7 +7,10 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from effvit_mm.registry import HOOKS
+from effvit_mm.engine.dataset_spec import evaluators_of
+from effvit_mm.engine.figure_check import figures_of
+from effvit_mm.errors import BadInputError
+from effvit_mm.registry import HOOKS, near_names
 
 
 @HOOKS.register_module()
@@ -20,6 +23,32 @@ class KeepingCheckpointHook(CheckpointHook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leave out what only a loader that runs code could read."""
         _drop_functions(checkpoint.get("param_schedulers", []))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Save the checkpoint if it is the best so far; the one of this epoch is there already.
+
+        Raises:
+            BadInputError: If a figure of ``save_best`` is none that the evaluators give, or cannot be judged. Of most
+                metrics that is said before the run.
+        """
+        missing = [name for name in self.save_best or () if name not in ("auto", *metrics)]
+        if missing and metrics:
+            if missing[0] in _known_figures(runner):
+                runner.logger.warning(f"this validation gives no {missing[0]}: the best checkpoint stays as it is")
+                return
+            raise BadInputError(
+                f"default_hooks.checkpoint.save_best has {missing[0]!r}, and the figures of the validation are "
+                f"{', '.join(metrics)}; {near_names(missing[0], metrics)}. Correct it and go on with --resume"
+            )
+        try:
+            super().after_val_epoch(runner, metrics)
+        except ValueError as error:
+            if "Cannot infer the rule" not in str(error):
+                raise
+            raise BadInputError(
+                f"default_hooks.checkpoint.save_best='auto' takes the first of {', '.join(metrics)}, and whether more "
+                f"or less of it is better cannot be guessed; set rule='greater' or rule='less' and go on with --resume"
+            ) from error
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         num_kept, self.max_keep_ckpts = self.max_keep_ckpts, -1
@@ -38,6 +67,11 @@ class KeepingCheckpointHook(CheckpointHook):
             for old in kept[:-num_kept] if is_main_process() else ():
                 Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)
             runner.message_hub.update_info("keep_ckpt_ids", kept[-num_kept:])
+
+
+def _known_figures(runner: Runner) -> set[str]:
+    given = [figures_of(runner.cfg, "val", evaluator) for evaluator in evaluators_of(runner.cfg, "val")]
+    return {name for figures in given for name in figures or ()}
 
 
 def _drop_functions(states: Any) -> None:

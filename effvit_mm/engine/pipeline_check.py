@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
+from effvit_mm.engine.argument_check import class_of_type
 from effvit_mm.errors import BadInputError
 
 MASKS, MAPS = "masks", "segmentation maps"
@@ -95,13 +96,9 @@ def steps_of(path: str, pipeline: Any) -> Iterator[tuple[str, Any]]:
 
 def _class_of(step: Any, scope: str) -> type | None:
     kind = step.get("type")
-    if not isinstance(kind, str):
-        return kind if isinstance(kind, type) else None
-    if kind.rpartition(".")[2] not in LEFT_BEHIND:
+    if isinstance(kind, str) and kind.rpartition(".")[2] not in LEFT_BEHIND:
         return None  # which waits for no library
-    with TRANSFORMS.switch_scope_and_registry(scope) as registry:
-        cls = registry.get(kind)
-    return cls if isinstance(cls, type) else None
+    return class_of_type(TRANSFORMS, kind, scope)
 
 
 def _loaded_by(step: Any) -> set[str]:

@@ -5,8 +5,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from effvit_mm.engine.batch_check import check_batches
 from effvit_mm.engine.config_check import check_config
 from effvit_mm.engine.data_check import check_data
+from effvit_mm.engine.figure_check import check_figures
 from effvit_mm.engine.model_check import check_classes, check_model
 from effvit_mm.engine.pipeline_check import check_steps
 from effvit_mm.errors import BadInputError
@@ -40,6 +42,8 @@ def check_run(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = Tru
     check_data(cfg, splits, open_pictures=open_pictures)
     check_model(cfg)
     check_classes(cfg, splits)
+    check_figures(cfg, splits)
+    check_batches(cfg, splits)
 
 
 def check_packages(cfg: Config) -> None:

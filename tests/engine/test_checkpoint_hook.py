@@ -1,12 +1,16 @@
 """Checkpoints that make room: none too few after a mishap, none too many."""
 
+import logging
 from pathlib import Path
 
 import kill_run
 import pytest
 import torch
+from mmengine.config import Config
 
+import effvit_mm.depth  # noqa: F401  (registers its metric)
 from effvit_mm.checkpoint import load_safely
+from effvit_mm.engine.checkpoint_hook import KeepingCheckpointHook
 from effvit_mm.errors import BadInputError
 
 
@@ -33,3 +37,26 @@ def test_a_checkpoint_without_the_state_of_the_schedule_is_not_resumed(tmp_path)
     torch.save({**content, "param_schedulers": {}}, latest)
     with pytest.raises(BadInputError, match=r"iter_16.pth cannot be resumed: it lacks param_schedulers"):
         kill_run.train(tmp_path, "iter", 0, resume=True)
+
+
+class Journal:
+    """What a hook asks of a runner that saves nothing."""
+
+    cfg = Config(dict(val_evaluator=[dict(type="MonoDepthMetric"), dict(type="NoMetric")]))
+    logger = logging.getLogger("journal")
+    epoch = iter = 1
+
+
+def test_a_figure_that_no_validation_gives_is_named_with_those_there_are():
+    hook = KeepingCheckpointHook(save_best="mine/score", rule="less")
+    with pytest.raises(BadInputError, match=r"save_best has 'mine/score', .* figures .* are mine/scores; did you mean"):
+        hook.after_val_epoch(Journal, {"mine/scores": 0.5})
+    hook = KeepingCheckpointHook(save_best="auto")
+    with pytest.raises(BadInputError, match=r"takes the first of mine/scores, .*rule='less' and go on with --resume"):
+        hook.after_val_epoch(Journal, {"mine/scores": 0.5})
+
+
+def test_a_figure_that_one_validation_lacks_ends_no_run(caplog):
+    hook = KeepingCheckpointHook(save_best="depth/rmse", rule="less")
+    hook.after_val_epoch(Journal, {"other": 0.5})
+    assert "this validation gives no depth/rmse: the best checkpoint stays" in caplog.text
