@@ -24,6 +24,7 @@ from effvit_mm.checkpoint.origin import backbone_noted
 from effvit_mm.checkpoint.released import shown_shape
 from effvit_mm.checkpoint.safe_load import UnsafeCheckpointError
 from effvit_mm.errors import BadInputError, listed, some_of
+from effvit_mm.layers.removed_parameters import removed_parameters
 
 NUM_NAMED = 8
 
@@ -127,8 +128,11 @@ def fit_backbone(backbone: nn.Module, weights: Mapping[str, Tensor], file: str, 
         if found.shape != value.shape:
             problems.append(f"{name} has shape {shown_shape(found)}, and the network's has {shown_shape(value)}")
         intake.weights[name] = found
+    removed = removed_parameters(backbone)
     for name in given.keys() - own.keys():
-        if why := _why_left_out(name, backbone):
+        if name in removed:
+            intake.dropped[name] = "a bias without effect, which this layer no longer has"
+        elif why := _why_left_out(name, backbone):
             intake.dropped[name] = why
         else:
             problems.append(f"the network has no {name}")

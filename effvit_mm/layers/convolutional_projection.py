@@ -8,9 +8,10 @@ from torch import Tensor, cat, nn
 
 from effvit_mm.layers.grid import Grid, map_to_tokens, tokens_to_map
 from effvit_mm.layers.heads import check_heads, merge_heads, split_heads, visible, zero_padding
+from effvit_mm.layers.removed_parameters import WithoutRemovedParameters
 
 
-class ConvolutionalProjectionAttention(nn.Module):
+class ConvolutionalProjectionAttention(WithoutRemovedParameters):
     """Softmax attention behind 3x3 depth-wise convolutions; a stride on keys and values leaves fewer of them.
 
     The convolutions tell tokens where they are: no position table.
@@ -19,7 +20,7 @@ class ConvolutionalProjectionAttention(nn.Module):
         dim: Channels C of a token.
         num_heads: Heads h; must divide ``dim``.
         key_stride: Stride r of the keys' and values' convolutions, in tokens.
-        qkv_bias: Whether the three linear projections have biases.
+        qkv_bias: Whether the linear projections of queries and values have biases.
         proj_drop: Dropout probability after the output projection.
 
     Shape:
@@ -36,9 +37,11 @@ class ConvolutionalProjectionAttention(nn.Module):
         Wu et al. 2021, equation 2; squeezed projection, section 3.2.2.
 
     Differs from the paper:
-        Nothing. Logits are scaled by ``C^-1/2``, all channels and not those of a head, as released. Prefix tokens skip
-        the convolutions, as its classification token does.
+        The projection of the keys has no bias: the softmax takes it out. Logits are scaled by ``C^-1/2``, all channels
+        and not those of a head, as released. Prefix tokens skip the convolutions, as its classification token does.
     """
+
+    removed_parameters = ("key.bias",)  # a shift of all keys, which the softmax takes out
 
     def __init__(
         self, dim: int, num_heads: int, *, key_stride: int = 2, qkv_bias: bool = True, proj_drop: float = 0.0
@@ -53,7 +56,7 @@ class ConvolutionalProjectionAttention(nn.Module):
         self.query_conv, self.key_conv, self.value_conv = (
             _depthwise(dim, stride) for stride in (1, key_stride, key_stride)
         )
-        self.query, self.key, self.value = (nn.Linear(dim, dim, bias=qkv_bias) for _ in range(3))
+        self.query, self.key, self.value = (nn.Linear(dim, dim, bias=bias) for bias in (qkv_bias, False, qkv_bias))
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from effvit_mm.layers.grid import Grid
 from effvit_mm.layers.heads import at_least_fp32, zero_padding
+from effvit_mm.layers.removed_parameters import WithoutRemovedParameters
 from effvit_mm.layers.token_reduction import Reduced, TokenReducer
 
 FIRST_FUSED = 1e-2
 
 
-class TokenLearner(TokenReducer):
+class TokenLearner(WithoutRemovedParameters, TokenReducer):
     """Sum the tokens with S learned sets of weights, each a softmax over the places: S tokens of the whole picture.
 
     Args:
@@ -40,10 +41,12 @@ class TokenLearner(TokenReducer):
         in place of sigmoids behind convolutions), which they recommend.
 
     Differs from the paper:
-        Prefix tokens, which it does not have, pass by. Sums over the places run in fp32.
+        Prefix tokens, which it does not have, pass by. Sums over the places run in fp32. The last layer of the scores
+        has no bias: the softmax takes it out.
     """
 
     depths = (0.5,)
+    removed_parameters = ("score.2.bias",)  # a shift of all places, which the softmax takes out
 
     def __init__(self, dim: int, num_heads: int = 1, *, num_tokens: int = 8, bottleneck: int = 64) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class TokenLearner(TokenReducer):
             raise ValueError(f"num_tokens={num_tokens} and bottleneck={bottleneck} must be at least 1")
         self.num_tokens = num_tokens
         self.norm = nn.LayerNorm(dim)
-        self.score = nn.Sequential(nn.Linear(dim, bottleneck), nn.GELU(), nn.Linear(bottleneck, num_tokens))
+        self.score = nn.Sequential(nn.Linear(dim, bottleneck), nn.GELU(), nn.Linear(bottleneck, num_tokens, bias=False))
         self.fuser: TokenFuser | None = TokenFuser(dim, num_tokens, bottleneck=bottleneck)
 
     def forward(
@@ -92,7 +95,7 @@ class TokenLearner(TokenReducer):
         return restore
 
 
-class TokenFuser(nn.Module):
+class TokenFuser(WithoutRemovedParameters):
     """Hand S tokens to N places: mix them with each other, then give each place a gated sum of them.
 
     Args:
@@ -111,13 +114,16 @@ class TokenFuser(nn.Module):
 
     Differs from the paper:
         What it adds starts small by the scale of the second norm. The authors' code starts from a mixing matrix of
-        zeros in front of that norm, which then multiplies the first gradients by the root of its 1 / eps.
+        zeros in front of that norm, which then multiplies the first gradients by the root of its 1 / eps; and it has a
+        bias there, which the norm takes out.
     """
+
+    removed_parameters = ("mix.bias",)  # a shift of all channels, which the norm behind it takes out
 
     def __init__(self, dim: int, num_tokens: int, *, bottleneck: int = 64) -> None:
         super().__init__()
         self.norm_tokens = nn.LayerNorm(dim)
-        self.mix = nn.Linear(num_tokens, num_tokens)
+        self.mix = nn.Linear(num_tokens, num_tokens, bias=False)
         self.norm_mixed = nn.LayerNorm(dim)
         self.norm_places = nn.LayerNorm(dim)
         self.gate = nn.Sequential(nn.Linear(dim, bottleneck), nn.GELU(), nn.Linear(bottleneck, num_tokens))

@@ -5,10 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effvit_mm.layers.heads import at_least_fp32, without_padding
+from effvit_mm.layers.removed_parameters import WithoutRemovedParameters
 from effvit_mm.layers.token_choice import Kept
 
 
-class TokenScorer(nn.Module):
+class TokenScorer(WithoutRemovedParameters):
     """Score tokens one by one: norm, a layer of a quarter of their channels, one number.
 
     Args:
@@ -27,13 +28,15 @@ class TokenScorer(nn.Module):
         In the manner of DynamicViT, arXiv 2106.02034, equations 1 to 4, without its global feature.
     """
 
+    removed_parameters = ("fc2.bias",)  # a shift of all scores, which the softmax takes out
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim < 4:
             raise ValueError(f"dim={dim} must be at least 4 channels, a quarter of which the scorer works with")
         self.norm = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, dim // 4)
-        self.fc2 = nn.Linear(dim // 4, 1)
+        self.fc2 = nn.Linear(dim // 4, 1, bias=False)
 
     def reset_parameters(self) -> None:
         """Draw both layers as torch does; with small weights all tokens would be alike, and learn slowly to differ."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from effvit_mm.layers.heads import at_least_fp32
+from effvit_mm.layers.removed_parameters import WithoutRemovedParameters
 
 Axis = Literal["key", "flat"]
 SelectorInput = Literal["scaled", "raw"]
@@ -16,7 +17,7 @@ SelectorInput = Literal["scaled", "raw"]
 INITIAL_NOISE = 1e-2
 
 
-class TokenSelector(nn.Module):
+class TokenSelector(WithoutRemovedParameters):
     """Predict the next layer's attention map: two 1-D convolutions with a ReLU between, the heads as their channels.
 
     A convolution along the keys works at any number of tokens, and costs little: with the keys as channels it would
@@ -46,8 +47,10 @@ class TokenSelector(nn.Module):
 
     Differs from the paper:
         Kernel size, hidden channels, axis and initial values are not published; these are ours. The scores of the
-        default input have been scaled.
+        default input have been scaled. The second convolution has no bias: the softmax takes it out.
     """
+
+    removed_parameters = ("conv2.bias",)  # a shift of all keys, which the softmax takes out
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class TokenSelector(nn.Module):
         # 1-D convolutions written as 2-D ones: rows stay a dimension of their own, and nothing is transposed.
         window, border = (1, kernel_size), (0, kernel_size // 2)
         self.conv1 = nn.Conv2d(num_heads, hidden, window, padding=border)
-        self.conv2 = nn.Conv2d(hidden, num_heads, window, padding=border)
+        self.conv2 = nn.Conv2d(hidden, num_heads, window, padding=border, bias=False)
         self.reset_parameters()
 
     @torch.no_grad()

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import attention as reference
 from reference.anchor_deit import Attention as Official
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from effvit_mm.analysis import count
 from effvit_mm.layers import AnchorAttention
 
 B, H, W, C, HEADS, M = 2, 4, 7, 24, 3, 5
@@ -281,9 +280,7 @@ def test_parameters_and_multiply_adds_are_those_of_the_closed_form(shared):
     layer, n = built(mode="paper", shared_anchors=shared).float(), H * W
     anchors = M * C // HEADS if shared else M * C
     assert sum(p.numel() for p in layer.parameters()) == 3 * C**2 + C + anchors
-    with FlopCounterMode(display=False) as counter:
-        layer(tokens(batch=1).float(), GRID)
-    assert counter.get_total_flops() == 2 * (3 * n * C**2 + 3 * n * M * C)
+    assert count(layer, tokens(batch=1).float(), GRID).macs == 3 * n * C**2 + 3 * n * M * C
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -291,9 +288,7 @@ def test_apart_mode_costs_one_more_product_and_one_more_set_of_anchors(shared):
     layer, n = built(mode="apart", shared_anchors=shared).float(), H * W
     anchors = M * C // HEADS if shared else M * C
     assert sum(p.numel() for p in layer.parameters()) == 3 * C**2 + C + 2 * anchors + HEADS  # a temperature a head
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        layer(tokens(batch=1).float(), GRID)
-    assert counter.get_total_flops() == 2 * (3 * n * C**2 + 4 * n * M * C)
+    assert count(layer, tokens(batch=1).float(), GRID).macs == 3 * n * C**2 + 4 * n * M * C
 
 
 @pytest.mark.parametrize(
