@@ -32,7 +32,7 @@ def check_data_set(target: Target, opening: Opening, sheet: Path | None, num_pic
     if all(part.kind == "folders" and not part.spec.get("ann_file") for part in target.parts):
         compare_classes(findings)
     missing = any(count.found is None for part in findings for count in part.counts)
-    report = Report(target.name, findings, target.layout if missing else "", target.refusals)
+    report = Report(target.name, findings, target.layout if missing else "", target.refusals, target.notes)
     cells = _draw(findings, num_pictures) if sheet else []
     if cells:
         try:

@@ -1,7 +1,6 @@
 """Looks through boxes and masks in COCO's format."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,13 +13,13 @@ from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part
 from effvit_mm.engine.coco_check import is_trained_on, mask_problem, read_coco
+from effvit_mm.engine.coco_faults import CORNERS, Fault, annotation_faults, are_corners
+from effvit_mm.engine.coco_joined import joined_far
+from effvit_mm.engine.coco_use import describe_left_out, learnt_from, masks_loaded
 from effvit_mm.engine.data_check import path_in, pictures_of
 from effvit_mm.engine.drawing import draw_sample
 from effvit_mm.engine.picture_check import picture_problem
-from effvit_mm.errors import BadInputError
-
-# COCO's own boxes, rounded to hundredths, may end that much behind the border; a pixel is nobody's mistake.
-MARGIN = 1.0
+from effvit_mm.errors import BadInputError, some_of
 
 
 def inspect_coco(part: Part, opening: Opening) -> Findings:
@@ -51,78 +50,49 @@ def inspect_coco(part: Part, opening: Opening) -> Findings:
     return findings
 
 
-def box_problem(box: Sequence[float], height: int, width: int) -> tuple[str, str]:
-    """Return the kind of what is wrong with a box and words for it, two empty strings for none.
-
-    Args:
-        box: ``[x, y, width, height]``, pixels.
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
-    """
-    x, y, wide, high = box
-    if wide <= 0 or high <= 0:
-        return "box without area", f"bbox {box} has no area, expected [x, y, width, height] above 0"
-    beyond = max(-x, -y, x + wide - width, y + high - height)
-    if beyond > MARGIN:
-        size = f"{height} x {width} pixels (H x W)"
-        return "box outside its picture", f"bbox {box} reaches {beyond:g} pixels outside its picture of {size}"
-    return "", ""
-
-
 def _inspect_annotations(part: Part, file: Path, content: dict[str, Any], findings: Findings) -> None:
-    images = {image["id"]: image for image in content["images"]}
+    annotations = content["annotations"]
     names = {category["id"]: category["name"] for category in content["categories"]}
     findings.amounts.update(dict.fromkeys(names.values(), 0))
-    with_masks = any(annotation.get("segmentation") for annotation in content["annotations"])
-    seen: set[tuple[Any, Any]] = set()
-    tally: Counter[str] = Counter()
-    for annotation in content["annotations"]:
-        place = f"{file}, annotation {annotation['id']}"
-        image = images.get(annotation["image_id"])
-        if annotation["category_id"] not in names:
-            findings.add_problem("unknown category", place, f"category_id {annotation['category_id']} is no category")
-        else:
-            name = names[annotation["category_id"]]
-            findings.amounts[name] += 1
-            findings.pictures[name] += (annotation["image_id"], name) not in seen
-            seen.add((annotation["image_id"], name))
-        if image is None:
-            findings.add_problem("unknown picture", place, f"image_id {annotation['image_id']} is no picture")
-            continue
-        kind, text = box_problem(annotation["bbox"], image["height"], image["width"])
-        if kind == "box without area" and image["id"] in part.known_empty:
-            tally["without area, as in the official file"] += 1
-        elif kind:
-            findings.add_problem(kind, f"{place} of {image['file_name']}", text)
-        if with_masks:
-            text = mask_problem(annotation.get("segmentation"), image["height"], image["width"], short=True)
-            if text:
-                findings.add_problem("mask", f"{place} of {image['file_name']}", f"segmentation {text}")
-        tally["crowds"] += annotation.get("iscrowd") == 1
-        tally["left out in training (under a pixel, or area 0)"] += not is_trained_on(annotation, image)
-    if content["annotations"] and not with_masks:
+    seen = {(entry["image_id"], names[entry["category_id"]]) for entry in annotations if entry["category_id"] in names}
+    findings.amounts.update(names[entry["category_id"]] for entry in annotations if entry["category_id"] in names)
+    findings.pictures.update(name for _, name in seen)
+    for kind, place, text in (*annotation_faults(content, part.known_empty), *_mask_faults(content)):
+        findings.add_problem(kind, f"{file}, {place}", text)
+    known = sum(entry["image_id"] in part.known_empty and min(entry["bbox"][2:]) <= 0 for entry in annotations)
+    findings.notes += [f"{known:,} boxes are without area, as in the official file"] if known else []
+    classes = (part.spec.get("metainfo") or {}).get("classes") or names.values()
+    ids = [number for number, name in names.items() if name in classes]
+    # A bare folder has no pipeline: what masks it has are taken as loaded.
+    masks = masks_loaded(part.spec["pipeline"]) if "pipeline" in part.spec else "bitmaps"
+    measured = part.spec.get("test_mode", False)
+    findings.notes += [] if measured else describe_left_out(part.spec, content, ids, masks)
+    left, left_out = learnt_from(part.spec, content, ids, "" if measured else masks)
+    if annotations and not left:
+        kind = "nothing to measure" if measured else "nothing to learn from"
+        findings.add_problem(kind, file, f"there is {kind}{f' ({left_out})' if left_out else ''}")
+    joined = [entry["id"] for entry in joined_far(annotations)]
+    if joined:
+        findings.notes.append(
+            f"{len(joined):,} of {len(annotations):,} annotations join parts that lie far from each other, as where "
+            f"objects were taken for one: id {some_of(joined)}"
+        )
+    if annotations and not any(entry.get("segmentation") for entry in annotations):
         findings.notes.append("no annotation has a mask: train a detector of boxes, such as RetinaNet")
-    empty = len(images.keys() - {annotation["image_id"] for annotation in content["annotations"]})
-    findings.notes += [f"{count:,} boxes are {what}" for what, count in tally.items() if count]
+    empty = len({image["id"] for image in content["images"]} - {entry["image_id"] for entry in annotations})
     findings.notes += [f"{empty:,} pictures have no annotation"] if empty else []
-    if _are_corners(content["annotations"], images):
-        findings.notes.append("the boxes look like corners [x1, y1, x2, y2]; COCO's are [x, y, width, height]")
+    findings.notes += [CORNERS] if are_corners(content) else []
 
 
-def _are_corners(annotations: Sequence[Mapping[str, Any]], images: Mapping[Any, Any]) -> bool:
-    """Tell whether boxes that do not fit their pictures would all fit as corners."""
-    fits = [
-        (box_problem((x, y, third, fourth), image["height"], image["width"]) != ("", ""))
-        for image, (x, y, third, fourth) in _boxes(annotations, images)
-    ]
-    return any(fits) and all(
-        x < third <= image["width"] + MARGIN and y < fourth <= image["height"] + MARGIN
-        for image, (x, y, third, fourth) in _boxes(annotations, images)
-    )
-
-
-def _boxes(annotations: Sequence[Mapping[str, Any]], images: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
-    return [(images[entry["image_id"]], entry["bbox"]) for entry in annotations if entry["image_id"] in images]
+def _mask_faults(content: dict[str, Any]) -> Iterator[Fault]:
+    images = {image["id"]: image for image in content["images"]}
+    if any(entry.get("segmentation") for entry in content["annotations"]):
+        for entry in content["annotations"]:
+            image = images.get(entry["image_id"])
+            mask = entry.get("segmentation")
+            text = mask_problem(mask, image["height"], image["width"], short=True) if image else ""
+            if text:
+                yield Fault("mask", f"annotation {entry['id']} of {image['file_name']}", f"segmentation {text}")
 
 
 def _inspect_pictures(part: Part, folder: Path, content: dict[str, Any], findings: Findings, opening: Opening) -> None:

@@ -117,6 +117,7 @@ class Report:
         findings: One a split.
         layout: The files that are expected, where some are missing.
         refusals: What a run would refuse beside the problems of files.
+        notes: What is worth knowing of the splits together and no problem.
         sheet: The contact sheet, if one was written.
         unsaved: Why one could not be written.
     """
@@ -125,6 +126,7 @@ class Report:
     findings: list[Findings]
     layout: str = ""
     refusals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     sheet: Path | None = None
     unsaved: str = ""
 

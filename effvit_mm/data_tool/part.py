@@ -53,12 +53,14 @@ class Target:
         parts: Its splits.
         layout: The files it should have, and where they come from.
         refusals: What a run would refuse before it opens pictures.
+        notes: What is worth knowing of its splits together and no problem.
     """
 
     name: str
     parts: tuple[Part, ...]
     layout: str = ""
     refusals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def say_option(text: str) -> str:

@@ -28,6 +28,8 @@ def show(report: Report) -> None:
     for part in report.findings:
         for note in part.notes:
             console.print(f"{part.split}: {note}", markup=False, highlight=False)
+    for note in report.notes:
+        console.print(note, markup=False, highlight=False)
     _show_problems(report, console)
     if report.sheet:
         console.print(f"pictures  {report.sheet}", markup=False, highlight=False)
@@ -44,6 +46,7 @@ def as_json(report: Report) -> dict[str, Any]:
         splits=[_split_as_json(part) for part in report.findings],
         layout=report.layout,
         refusals=list(report.refusals),
+        notes=list(report.notes),
         sheet=str(report.sheet) if report.sheet else None,
         unsaved=report.unsaved,
     )

@@ -69,12 +69,13 @@ def _of_config(file: Path, root: Path | None) -> Target:
         )
     used = tuple(split for split in splits if cfg.get(f"{split}_dataloader"))
     layout = _layout_of(parts.values())
+    notes: list[str] = []
+    refusals: tuple[str, ...] = ()
     try:
-        check_run(cfg, used, open_pictures=False)
+        check_run(cfg, used, open_pictures=False, tell=notes.append)
     except BadInputError as error:
-        refusal = str(error).replace("--data-root DIR", "--root DIR (of a run: --data-root DIR)")
-        return Target(file.stem, tuple(parts.values()), layout, refusals=(refusal,))
-    return Target(file.stem, tuple(parts.values()), layout)
+        refusals = (str(error).replace("--data-root DIR", "--root DIR (of a run: --data-root DIR)"),)
+    return Target(file.stem, tuple(parts.values()), layout, refusals, tuple(notes))
 
 
 def _layout_of(parts: Iterable[Part]) -> str:

@@ -49,6 +49,12 @@ def read_coco(file: Path, *, annotated: bool = True) -> dict[str, Any]:
         content.setdefault("annotations", [])
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in NEEDED):
         keys = sorted(content) if isinstance(content, dict) else type(content).__name__
+        if isinstance(content, dict) and "annotations" not in content and {"images", "categories"} <= content.keys():
+            raise BadInputError(
+                f"annotation file {file} has no annotations, expected an object with the lists {', '.join(NEEDED)}; "
+                f"give a file that has them, or, to write predictions for images alone, set "
+                f"test_evaluator.format_only=True and test_evaluator.outfile_prefix='...'"
+            )
         raise BadInputError(
             f"annotation file {file} is not COCO's: expected an object with the lists {', '.join(NEEDED)}, found "
             f"{_short(keys)}; convert it, or name the data set class that reads it"
@@ -139,12 +145,14 @@ def _repeated(what: str, values: Iterable[Any]) -> Iterator[str]:
 
 
 def _ids_of_another_kind(content: dict[str, Any]) -> Iterator[str]:
-    """Say where an image's id is text here and a number there: 7 and "7" never meet."""
-    is_text = bool(content["images"]) and isinstance(content["images"][0]["id"], str)
-    for key, field in (("images", "id"), ("annotations", "image_id")):
-        for position, entry in enumerate(content[key]):
-            if isinstance(entry[field], str) != is_text:
-                yield f"{key}[{position}].{field} is {_short(entry[field])}, expected the type of the first image's id"
+    """Say where the id of an image or category is text here and a number there: 7 and "7" never meet."""
+    for what, owners, field in (("image", "images", "image_id"), ("category", "categories", "category_id")):
+        is_text = bool(content[owners]) and isinstance(content[owners][0]["id"], str)
+        for key, name in ((owners, "id"), ("annotations", field)):
+            for position, entry in enumerate(content[key]):
+                if isinstance(entry[name], str) != is_text:
+                    found = f"{key}[{position}].{name} is {_short(entry[name])}, a {'number' if is_text else 'text'}"
+                    yield f"{found}, expected the type of the first {what}'s id, {'text' if is_text else 'a number'}"
 
 
 def mask_problem(mask: Any, height: int, width: int, *, short: bool) -> str:

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from effvit_mm.engine.argument_check import check_arguments
+from effvit_mm.engine.data_check import leaves_of
 from effvit_mm.engine.layer_decay import check_layer_decay
 from effvit_mm.errors import BadInputError
 
@@ -120,11 +121,12 @@ def _check_sections(cfg: Config, split: str) -> None:
     _check_number(loader, name, "num_workers", 0)
     if loader.get("persistent_workers") and not loader.get("num_workers"):
         raise BadInputError(f"{name}.persistent_workers=True needs num_workers of at least 1; set it to False")
-    pipeline = loader.dataset.get("pipeline", [])
-    if "pipeline" in loader.dataset and not _is_pipeline(pipeline):
-        raise BadInputError(
-            f"{name}.dataset.pipeline is {_short(pipeline)}, expected a list of transforms, dict(type='...')"
-        )
+    for dataset in (loader.dataset, *leaves_of(loader.dataset, f"{name}.dataset")):
+        if "pipeline" in dataset and not _is_pipeline(dataset["pipeline"]):
+            raise BadInputError(
+                f"{name}.dataset.pipeline is {_short(dataset['pipeline'])}, expected a list of transforms, "
+                f"dict(type='...')"
+            )
 
 
 def _is_pipeline(pipeline: Any) -> bool:

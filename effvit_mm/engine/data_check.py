@@ -1,6 +1,6 @@
 """Is the data of a config there, whole, and of its classes? Asked before anything is built."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,16 @@ from mmengine.config import Config
 
 from effvit_mm.engine.classification_check import check_classification, reads_classes
 from effvit_mm.engine.coco_check import check_crowds, check_masks, is_trained_on, read_coco
+from effvit_mm.engine.coco_evaluation import (
+    check_class_order,
+    check_ids,
+    check_numbers,
+    describe_limits,
+    is_coco_metric,
+)
+from effvit_mm.engine.coco_faults import CORNERS, annotation_faults, are_corners, describe_faults
+from effvit_mm.engine.coco_leaks import describe_shared
+from effvit_mm.engine.coco_use import describe_left_out, images_left_out, learnt_from, masks_loaded
 from effvit_mm.engine.dataset_spec import check_presence, evaluators_of
 from effvit_mm.engine.depth_check import check_depth, reads_depth
 from effvit_mm.engine.picture_check import check_pictures
@@ -25,7 +35,9 @@ SOURCES = {
 TOY_HINT = "To see a run at once, without any data: add --toy to the command."
 
 
-def check_data(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = True) -> None:
+def check_data(
+    cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = True, tell: Callable[[str], object] = print
+) -> None:
     """Check the data sets of a run: files that are missing or cut off, annotations of another kind, class names.
 
     Understands COCO annotations (``CocoDataset`` and all that read its files), index masks (mmsegmentation's data sets,
@@ -35,8 +47,9 @@ def check_data(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = Tr
     Args:
         cfg: The config of a run.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run reads.
-        open_pictures: Whether pictures, masks and depth maps are opened; without it annotations, folders and classes
-            are checked.
+        open_pictures: Whether pictures, masks and depth maps are opened, and what is odd in single annotations is told;
+            without it annotations, folders and classes are checked, for the data tool, which does the rest itself.
+        tell: Takes lines on what is no reason to stop: what training leaves out, images that splits share.
 
     Raises:
         BadInputError: At the first thing that would make the run fail or learn nothing.
@@ -55,15 +68,19 @@ def check_data(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = Tr
         measured += [(split, leaf) for leaf in leaves if reads_depth(leaf, scope)]
         classified += [(split, leaf) for leaf in leaves if reads_classes(leaf, scope)]
     _check_presence(cfg, datasets)
-    checked = set()
+    checked: dict[tuple[Path, Path, bool], list[Any]] = {}
     for split, dataset in datasets:
         evaluators = evaluators_of(cfg, split)
         key = (path_in(dataset, dataset["ann_file"]), pictures_of(dataset), split == "train")
         if key not in checked:
-            content = _check_coco(split, dataset, evaluators)
+            content, ids = _check_coco(split, dataset, evaluators)
+            for note in _notes_of(cfg.get("model"), split, dataset, content, ids, odd=open_pictures):
+                tell(f"{split}: {note}")
             if open_pictures:
                 check_pictures(pictures_of(dataset), content["images"], key[0])
-            checked.add(key)
+            checked[key] = [image["file_name"] for image in content["images"]]
+    for note in describe_shared(checked):
+        tell(note)
     check_segmentation(cfg, masked, TOY_HINT, open_masks=open_pictures)
     check_depth(cfg, measured, open_files=open_pictures)
     check_classification(cfg, classified, TOY_HINT)
@@ -188,8 +205,8 @@ def _own_places(datasets: list[tuple[str, Any]], root: Path) -> str:
     )
 
 
-def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> dict[str, Any]:
-    """Check an annotation file and return what it holds."""
+def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+    """Check an annotation file and return what it holds, and the ids of the data set's classes."""
     file = path_in(dataset, dataset["ann_file"])
     # Predictions that are only written to a file are compared with nothing.
     compared = not evaluators or not all(evaluator.get("format_only") for evaluator in evaluators)
@@ -197,30 +214,60 @@ def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> dict[str, An
     ids = _check_classes(split, dataset, file, content)
     if compared:
         _check_use(split, dataset, file, content, ids)
-    for evaluator in evaluators:
-        if evaluator.get("ann_file") and not evaluator.get("format_only"):
-            _check_evaluator(split, evaluator, file, content, ids)
-    return content
+    for place, evaluator in enumerate(evaluators):
+        if not evaluator.get("format_only"):
+            if is_coco_metric(evaluator):
+                check_numbers(f"{split}_evaluator{f'.{place}' if len(evaluators) > 1 else ''}", evaluator)
+            if evaluator.get("ann_file"):
+                _check_evaluator(split, evaluator, file, content, ids)
+            elif is_coco_metric(evaluator):
+                # Without a file of its own it numbers annotations and classes itself.
+                check_ids(file, evaluator, content["images"], [], [])
+    return content, ids
 
 
-def _check_use(split: str, dataset: Any, file: Path, content: dict[str, Any], ids: set[Any]) -> None:
+def _notes_of(
+    model: Any, split: str, dataset: Any, content: dict[str, Any], ids: list[Any], *, odd: bool
+) -> Iterator[str]:
+    """Say what of an annotation file is odd or left out, and how much of it a figure can take."""
+    if odd:
+        yield from describe_faults(annotation_faults(content), len(content["annotations"]))
+    if odd and split == "train":
+        yield from describe_left_out(dataset, content, ids, masks_loaded(dataset.get("pipeline")))
+    if split != "train":
+        yield from describe_limits(model, content, _of(content, ids))
+
+
+def _of(content: dict[str, Any], ids: list[Any]) -> list[Any]:
+    """Return the annotations of a file's images and of some categories."""
+    images, wanted = {image["id"] for image in content["images"]}, set(ids)
+    return [entry for entry in content["annotations"] if entry["category_id"] in wanted and entry["image_id"] in images]
+
+
+def _check_use(split: str, dataset: Any, file: Path, content: dict[str, Any], ids: list[Any]) -> None:
     """Check what a data set will give: enough to learn from or to measure, and masks where its pipeline loads them."""
-    least = (dataset.get("filter_cfg") or {}).get("min_size", 0) if split == "train" else 0
-    images = {image["id"]: image for image in content["images"] if min(image["width"], image["height"]) >= least}
-    wanted = [entry for entry in content["annotations"] if entry["category_id"] in ids and entry["image_id"] in images]
-    used = [entry for entry in wanted if is_trained_on(entry, images[entry["image_id"]])]
-    if not used:
+    if are_corners(content):
         raise BadInputError(
-            f"{file} has {len(content['annotations'])} annotations and {len(content['images'])} pictures, and no "
-            f"annotation of the {split} data set's classes with an area inside a picture of at least {least} pixels "
-            f"(filter_cfg.min_size): nothing would be left to {'learn from' if split == 'train' else 'measure'}; "
-            f"choose classes that are annotated, and check the units of the boxes and the image_id of the annotations"
+            f"annotation file {file}: {CORNERS}; write the width and height of each, x2 - x1 and y2 - y1"
         )
-    if any(isinstance(step, dict) and step.get("with_mask") for step in dataset.get("pipeline") or ()):
+    masks = masks_loaded(dataset.get("pipeline"))
+    left, left_out = learnt_from(dataset, content, ids, masks if split == "train" else "")
+    if not left:
+        raise BadInputError(
+            f"{file} has {len(content['annotations'])} annotations and {len(content['images'])} pictures, and of the "
+            f"{split} data set's classes nothing would be left to {'learn from' if split == 'train' else 'measure'}"
+            f"{f' ({left_out})' if left_out else ''}; choose classes that are annotated, and check the units of the "
+            f"boxes, the image_id of the annotations, iscrowd, and filter_cfg"
+        )
+    if masks:
+        gone = {image["id"] for images in images_left_out(dataset, content, ids).values() for image in images}
+        images = {image["id"]: image for image in content["images"] if image["id"] not in gone}
+        wanted = [entry for entry in _of(content, ids) if entry["image_id"] in images]
+        used = [entry for entry in wanted if is_trained_on(entry, images[entry["image_id"]])]
         check_masks(file, content, used, short=True)
 
 
-def _check_evaluator(split: str, evaluator: Any, file: Path, content: dict[str, Any], ids: set[Any]) -> None:
+def _check_evaluator(split: str, evaluator: Any, file: Path, content: dict[str, Any], ids: list[Any]) -> None:
     """Check the file an evaluator reads: that it is of the same pictures, and what COCO's evaluation asks of it."""
     own = Path(evaluator["ann_file"])
     if not own.samefile(file):
@@ -232,16 +279,18 @@ def _check_evaluator(split: str, evaluator: Any, file: Path, content: dict[str, 
                 f"{split}_evaluator.ann_file {own} lacks {len(unknown)} of the {len(pictures)} pictures of {file}, "
                 f"which {split}_dataloader reads; give both the same file"
             )
-    images = {image["id"] for image in content["images"]}
-    wanted = [entry for entry in content["annotations"] if entry["category_id"] in ids and entry["image_id"] in images]
+    wanted = _of(content, ids)
     check_crowds(own, wanted)
+    if is_coco_metric(evaluator):
+        check_ids(own, evaluator, content["images"], wanted, ids)
+        check_class_order(own, evaluator, ids)
     metric = evaluator.get("metric")
     if "segm" in (metric if isinstance(metric, list | tuple) else [metric]):
         check_masks(own, content, wanted, short=False)
 
 
-def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]) -> set[Any]:
-    """Return the ids of a data set's classes; refuse classes that mmdet would confuse."""
+def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]) -> list[Any]:
+    """Return the ids of a data set's classes, in the file's order; refuse classes that mmdet would confuse."""
     wanted = _classes_of(split, dataset)
     in_file = [category["name"] for category in content["categories"]]
     names = [name for name in in_file if name in wanted]
@@ -273,7 +322,7 @@ def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]
             f"{some_of(names)}; set {setting} to the file's names in the file's order, or add the missing categories "
             f"to the file{', each once' if len(names) > len(set(names)) else ''}"
         )
-    return {category["id"] for category in content["categories"] if category["name"] in wanted}
+    return [category["id"] for category in content["categories"] if category["name"] in wanted]
 
 
 def _likely_meant(odd: list[str], in_file: list[str]) -> str:

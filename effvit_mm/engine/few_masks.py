@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from effvit_mm.engine.data_check import leaves_of
 from effvit_mm.engine.segmentation_check import build_dataset
 from effvit_mm.errors import BadInputError
 
@@ -38,7 +39,8 @@ def keep_few_masks(cfg: Config, num_pictures: int) -> None:
     for split in ("val", "test"):
         if not cfg.get(f"{split}_dataloader"):
             continue
-        dataset = cfg[f"{split}_dataloader"].dataset
+        loader = cfg[f"{split}_dataloader"]
+        dataset = loader.dataset = next(leaves_of(loader.dataset, f"{split}_dataloader.dataset"))
         for key in SHARED:
             dataset.pop(key, None)
         dataset.update({key: train[key] for key in SHARED if key in train}, ann_file=str(file))

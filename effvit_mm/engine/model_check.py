@@ -12,6 +12,7 @@ from torch import nn
 
 from effvit_mm.checkpoint import read_weights
 from effvit_mm.checkpoint.intake import fit_backbone, read_pretrained
+from effvit_mm.engine.data_check import leaves_of
 from effvit_mm.engine.explain import arguments_of, explained
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import BACKBONES, near_names
@@ -115,18 +116,24 @@ def check_classes(cfg: Config, splits: tuple[str, ...]) -> None:
     """
     heads = [(path, spec) for path, spec in _parts("model", cfg.model) if _has_classes(path, spec)]
     for split in splits:
-        dataset = (cfg.get(f"{split}_dataloader") or {}).get("dataset") or {}
-        classes = (dataset.get("metainfo") or {}).get("classes")
-        # Those that read class names as text have heads of a number of their own.
-        if dataset.get("type") != "CocoDataset" or dataset.get("return_classes"):
-            continue
-        num_classes = 80 if classes is None else 1 if isinstance(classes, str) else len(classes)
-        for path, spec in heads:
-            if spec["num_classes"] != num_classes:
-                raise BadInputError(
-                    f"{path}.num_classes={spec['num_classes']!r}, but the {split} data set has {num_classes} classes; "
-                    f"set num_classes={num_classes}, or {split}_dataloader.dataset.metainfo=dict(classes=(...))"
-                )
+        name = f"{split}_dataloader.dataset"
+        for dataset in leaves_of((cfg.get(f"{split}_dataloader") or {}).get("dataset"), name):
+            classes = (dataset.get("metainfo") or {}).get("classes")
+            # Those that read class names as text have heads of a number of their own.
+            if not _is_named(dataset["type"], "CocoDataset") or dataset.get("return_classes"):
+                continue
+            num_classes = 80 if classes is None else 1 if isinstance(classes, str) else len(classes)
+            for path, spec in heads:
+                if spec["num_classes"] != num_classes:
+                    raise BadInputError(
+                        f"{path}.num_classes={spec['num_classes']!r}, but the {split} data set has {num_classes} "
+                        f"classes; set num_classes={num_classes}, or {name}.metainfo=dict(classes=(...))"
+                    )
+
+
+def _is_named(kind: Any, name: str) -> bool:
+    """Tell whether a type is of a name, given as a class, or as text with its library's name or without."""
+    return str(getattr(kind, "__name__", kind)).rpartition(".")[2] == name
 
 
 def _has_classes(path: str, spec: Any) -> bool:

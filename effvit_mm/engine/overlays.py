@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from effvit_mm.engine.coco_leaks import FEW_IMAGES
 from effvit_mm.engine.data_check import check_data, leaves_of
 from effvit_mm.engine.dataset_spec import evaluators_of
 from effvit_mm.engine.explain import arguments_of
@@ -99,7 +100,8 @@ def keep_few_pictures(cfg: Config, num_pictures: int) -> None:
     Raises:
         BadInputError: If the training data cannot be used, or has fewer pictures.
     """
-    check_data(cfg, ("train",))
+    # What is odd in the images that are kept is told when they are checked.
+    check_data(cfg, ("train",), tell=lambda line: None)
     train = cfg.train_dataloader.dataset
     if list(leaves_of(train, "train_dataloader.dataset")) != [train]:
         raise BadInputError(
@@ -118,13 +120,14 @@ def keep_few_pictures(cfg: Config, num_pictures: int) -> None:
         )
     kept = {image["id"] for image in images}
     annotations = [annotation for annotation in content["annotations"] if annotation["image_id"] in kept]
-    file = Path(cfg.work_dir, "few_pictures.json").absolute()
+    file = Path(cfg.work_dir, FEW_IMAGES).absolute()
     write_json(file, {**content, "images": images, "annotations": annotations})
     train.ann_file = str(file)
     for split in ("val", "test"):
         if cfg.get(f"{split}_dataloader"):
-            dataset = cfg[f"{split}_dataloader"].dataset
-            dataset.update(ann_file=str(file), data_root=train.data_root, data_prefix=train.data_prefix)
+            loader = cfg[f"{split}_dataloader"]
+            loader.dataset = next(leaves_of(loader.dataset, f"{split}_dataloader.dataset"))
+            loader.dataset.update(ann_file=str(file), data_root=train.data_root, data_prefix=train.data_prefix)
         for evaluator in evaluators_of(cfg, split):
             if "ann_file" in evaluator:
                 evaluator.ann_file = str(file)

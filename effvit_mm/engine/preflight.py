@@ -1,5 +1,6 @@
 """All that is asked of a run before anything is built: one door, for training, testing and the data tool alike."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,13 +26,16 @@ PACKAGES = {
 }
 
 
-def check_run(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = True) -> None:
+def check_run(
+    cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = True, tell: Callable[[str], object] = print
+) -> None:
     """Check the sections, packages, data, steps, model and classes of a run.
 
     Args:
         cfg: The config of a run.
         splits: Which of ``'train'``, ``'val'``, ``'test'`` the run has.
         open_pictures: Whether pictures, masks and depth maps are opened.
+        tell: Takes lines on what is worth knowing and no reason to stop.
 
     Raises:
         BadInputError: At the first thing that would stop the run, or make it learn or measure something else.
@@ -39,7 +43,7 @@ def check_run(cfg: Config, splits: tuple[str, ...], *, open_pictures: bool = Tru
     check_config(cfg, splits)
     check_packages(cfg)
     check_steps(cfg, splits)
-    check_data(cfg, splits, open_pictures=open_pictures)
+    check_data(cfg, splits, open_pictures=open_pictures, tell=tell)
     check_model(cfg)
     check_classes(cfg, splits)
     check_figures(cfg, splits)

@@ -122,7 +122,8 @@ def enable_tta(cfg: Config) -> None:
             f"--tta needs {' and '.join(lacking)} in the config; mmseg::_base_/default_runtime.py and "
             f"mmseg::_base_/datasets/ade20k.py have them for segmenters"
         )
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    for dataset in leaves_of(cfg.test_dataloader.dataset, "test_dataloader.dataset"):
+        dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 

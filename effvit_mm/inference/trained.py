@@ -14,6 +14,7 @@ from torch import nn
 
 from effvit_mm.checkpoint import load_safely, load_trained, weights_of
 from effvit_mm.engine.config_check import check_config
+from effvit_mm.engine.data_check import leaves_of
 from effvit_mm.engine.explain import explained
 from effvit_mm.engine.model_check import check_model
 from effvit_mm.engine.run import load_config
@@ -67,7 +68,9 @@ def load_model(cfg: Config, checkpoint: Path, device: str | None) -> tuple[nn.Mo
         meta = _noted(content)
         if meta is None:
             depth = task_of(model) == "depth"
-            meta = {} if depth else DATASETS.build({**cfg.test_dataloader.dataset, "lazy_init": True}).metainfo
+            # A wrapper would read the files of what it holds.
+            dataset = next(leaves_of(cfg.test_dataloader.dataset, "test_dataloader.dataset"))
+            meta = {} if depth else DATASETS.build({**dataset, "lazy_init": True}).metainfo
     return model.to(place).eval(), dict(meta)
 
 

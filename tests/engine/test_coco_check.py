@@ -61,6 +61,25 @@ def test_ids_as_text_in_one_place_and_numbers_in_another_are_refused(tmp_path):
         read_coco(file)
 
 
+@pytest.mark.parametrize("where", [("annotations", "category_id"), ("categories", "id")])
+def test_category_ids_that_are_text_in_one_place_are_refused_as_text_with_theirs(tmp_path, where):
+    key, field = where
+    file = changed(tmp_path, lambda content: content[key][1].update({field: "2"}))
+    with pytest.raises(
+        BadInputError, match=rf"{key}\[1\].{field} is '2', a text, expected the type of the first category"
+    ):
+        read_coco(file)
+
+
+def test_category_ids_that_are_text_everywhere_pass(tmp_path):
+    def change(content):
+        for key, field in (("annotations", "category_id"), ("categories", "id")):
+            for entry in content[key]:
+                entry[field] = str(entry[field])
+
+    check_data(coco_config(changed(tmp_path, change).parent, masks=True), ("train", "val"))
+
+
 @pytest.mark.parametrize(
     ("encode", "message"),
     [
@@ -180,5 +199,6 @@ def test_pictures_without_annotations_are_enough_to_write_predictions(tmp_path):
     cfg.test_evaluator = dict(type="CocoMetric", ann_file=str(file), format_only=True)
     check_data(cfg, ("test",))
     cfg.test_evaluator.format_only = False
-    with pytest.raises(BadInputError, match="expected an object with the lists"):
+    with pytest.raises(BadInputError, match="expected an object with the lists") as caught:
         check_data(cfg, ("test",))
+    assert "test_evaluator.format_only=True and test_evaluator.outfile_prefix='...'" in str(caught.value)

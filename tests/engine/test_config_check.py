@@ -31,6 +31,11 @@ def run_config(**sections):
         ("train_dataloader.batch_size", 0, "train_dataloader.batch_size is 0, expected a whole number of at least 1"),
         ("train_dataloader.num_workers", True, "num_workers is True, expected a whole number"),
         ("train_dataloader.persistent_workers", True, "needs num_workers of at least 1"),
+        (
+            "train_dataloader.dataset",
+            dict(type="RepeatDataset", times=2, dataset=dict(type="CocoDataset", pipeline=[7])),
+            "pipeline is .*expected a list of transforms",
+        ),
         ("train_dataloader.dataset.pipeline", [7], "pipeline is .*expected a list of transforms"),
         ("train_dataloader.sampler", None, "sampler is None, expected dict"),
         ("train_cfg.max_epochs", 1.5, "max_epochs is 1.5, expected a whole number"),

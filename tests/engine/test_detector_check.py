@@ -3,7 +3,9 @@
 import pytest
 from mmengine.config import Config
 
+from effvit_mm.engine.data_check import leaves_of
 from effvit_mm.engine.model_check import check_classes, check_model
+from effvit_mm.engine.run import enable_tta
 from effvit_mm.errors import BadInputError
 
 
@@ -55,3 +57,35 @@ def test_parts_of_a_detector_that_do_not_fit_are_named(changes, message):
     cfg = detector(**changes)
     with pytest.raises(BadInputError, match=message):
         check_all(cfg)
+
+
+WRAPPERS = [
+    lambda inner: dict(type="RepeatDataset", times=2, dataset=inner),
+    lambda inner: dict(type="ConcatDataset", datasets=[detector().train_dataloader.dataset, inner]),
+    lambda inner: dict(type="ClassBalancedDataset", oversample_thr=0.1, dataset=inner),
+    lambda inner: dict(type="MultiImageMixDataset", pipeline=[dict(type="Mosaic")], dataset=inner),
+    lambda inner: dict(type="RepeatDataset", times=2, dataset=dict(type="ConcatDataset", datasets=[inner])),
+]
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+@pytest.mark.parametrize("kind", ["CocoDataset", "mmdet.CocoDataset"])
+def test_classes_of_data_sets_in_wrappers_are_compared_with_the_heads(wrap, kind):
+    cfg = detector()
+    inner = dict(type=kind, metainfo=dict(classes=("a", "b", "c")))
+    cfg.train_dataloader.dataset = wrap(inner)
+    check_all(cfg)
+    cfg.train_dataloader.dataset = wrap({**inner, "metainfo": dict(classes=("a", "b"))})
+    with pytest.raises(BadInputError, match="num_classes=3, but the train data set has 2 classes"):
+        check_all(cfg)
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_averaging_over_versions_of_an_image_reaches_data_sets_in_wrappers(wrap):
+    cfg = detector()
+    cfg.test_dataloader = dict(dataset=wrap(dict(type="CocoDataset", pipeline=[dict(type="A")])))
+    cfg.tta_model, cfg.tta_pipeline = dict(type="DetTTAModel"), [dict(type="B")]
+    enable_tta(cfg)
+    leaves = list(leaves_of(cfg.test_dataloader.dataset, "test_dataloader.dataset"))
+    assert all(leaf.pipeline == [dict(type="B")] for leaf in leaves)
+    assert "pipeline" not in cfg.test_dataloader.dataset or cfg.test_dataloader.dataset.pipeline[0].type == "Mosaic"

@@ -7,6 +7,7 @@ from cases import ROOT
 from tiny_coco import CLASSES, write_annotations, write_coco
 
 from effvit_mm.datasets.toy_export import ensure_toy_scenes
+from effvit_mm.engine.data_check import check_data
 from effvit_mm.engine.run import load_config
 from effvit_mm.errors import BadInputError
 
@@ -47,6 +48,22 @@ def test_few_pictures_train_and_validate_themselves(tmp_path):
     assert [entry["image_id"] for entry in kept["annotations"]] == [1, 3, 4]
     assert kept["categories"] == content["categories"]
     assert cfg.val_dataloader.dataset.data_prefix == cfg.train_dataloader.dataset.data_prefix
+    lines = []
+    check_data(cfg, ("train", "val"), tell=lines.append)
+    assert not lines  # as training and validation are meant to share their images here
+
+
+def test_few_pictures_take_the_place_of_several_data_sets_of_validation(tmp_path):
+    write_coco(tmp_path)
+    inner = dict(type="CocoDataset", data_prefix=dict(img=""), pipeline=[dict(type="PackDetInputs")], test_mode=True)
+    options = {
+        **{key: value for key, value in FILES.items() if not key.startswith("val")},
+        "val_dataloader.dataset": dict(type="ConcatDataset", datasets=[inner, inner], _delete_=True),
+        "val_evaluator.ann_file": "nowhere.json",
+    }
+    cfg = load_config(MASKRCNN, num_pictures=2, data_root=tmp_path, options=options, work_dir=tmp_path / "run")
+    assert cfg.val_dataloader.dataset.type == "CocoDataset"
+    assert cfg.val_dataloader.dataset.ann_file == cfg.val_evaluator.ann_file == cfg.train_dataloader.dataset.ann_file
 
 
 def test_few_pictures_need_no_validation_and_one_data_set(tmp_path):
