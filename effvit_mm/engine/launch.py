@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
+from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from effvit_mm.checkpoint import check_some_fit, load_trained, load_whole, make_loading_safe, read_weights
@@ -24,6 +25,7 @@ from effvit_mm.engine.run import (
 )
 from effvit_mm.engine.run_end import show_complete, show_end, steps_done
 from effvit_mm.engine.runner import ExactRunner, prepare_processes
+from effvit_mm.engine.schedule_check import RunLength, schedule_notes
 from effvit_mm.errors import BadInputError
 
 
@@ -97,6 +99,8 @@ def train(
         del weights
         if _is_first_process() and overlays is None and not auto_scale_lr:
             _say_other_batch(cfg, runner.world_size)
+        if isinstance(runner, ExactRunner):
+            _say_schedule(cfg, runner)
         runner.train()
     if _is_first_process():
         show_end(cfg, last_whole_checkpoint(Path(cfg.work_dir)))
@@ -185,6 +189,16 @@ def _say_other_batch(cfg: Config, num_processes: int) -> None:
             f"the learning rate is meant for {meant} pictures a step, and a step of this run has {found}: "
             f"--auto-scale-lr scales it"
         )
+
+
+def _say_schedule(cfg: Config, runner: ExactRunner) -> None:
+    """Say so where the schedule is meant for a run of another length."""
+    loop = runner.train_loop
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    length = RunLength(loop.max_iters, loop.max_epochs if by_epoch else None, len(loop.dataloader))
+    for note in schedule_notes(cfg, length):
+        if _is_first_process():
+            print(note)
 
 
 def _is_first_process() -> bool:

@@ -43,7 +43,10 @@ def rooms(workplace):
 
 @pytest.mark.parametrize("overfit", ["", " --overfit 2"])
 def test_the_worked_config_trains_and_reports(rooms, overfit):
-    rooms.succeeds(f"python tools/train.py my_configs/maskrcnn_rooms.py{overfit}", *SHORT)
+    said = rooms.succeeds(f"python tools/train.py my_configs/maskrcnn_rooms.py{overfit}", *SHORT)
+    if not overfit:
+        assert "param_scheduler.0 (Linear) warms up for 500 steps" in said
+        assert "the run has 2 steps" in said
     assert "coco/segm_mAP_50" in rooms.metrics("maskrcnn_rooms")
 
 
