@@ -1,9 +1,11 @@
 """Count what a module costs by watching every operator it calls pass torch's dispatcher."""
 
 import copy
+import inspect
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -78,6 +80,7 @@ def counting(module: nn.Module) -> Iterator[Ledger]:
         for child in filter(_passes_dispatch_by, module.modules()):
             stack.callback(child.register_forward_pre_hook(mode.enter_unseen).remove)
         stack.enter_context(_without_fused_encoder())
+        stack.enter_context(_without_compiling())
         stack.enter_context(mode)
         stack.enter_context(_AttentionMode(mode))
         yield ledger
@@ -122,6 +125,18 @@ def _without_fused_encoder() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _without_compiling() -> Iterator[None]:
+    """Run compiled parts operator by operator, and flex_attention, which compiles itself, as one; torch from 2.6 on."""
+    # The first call takes a second, and nothing compiles where neither of these has been imported.
+    compiles = bool({"torch._dynamo", "torch.nn.attention.flex_attention"} & sys.modules.keys())
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    with set_stance("force_eager") if compiles and set_stance else nullcontext(), warnings.catch_warnings():
+        # That it is slow so: nothing is timed here.
+        warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
+        yield
 
 
 def _passes_dispatch_by(module: nn.Module) -> bool:
@@ -227,6 +242,9 @@ class _CountingMode(TorchDispatchMode):
 
 def _arguments(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments by the names of the operator's schema, defaults included."""
+    if not isinstance(func, torch._ops.OpOverload):
+        # An operator of higher order, such as flex_attention, has a signature in place of a schema.
+        return dict(inspect.signature(func.__call__).bind(*args, **kwargs).arguments)
     named = {}
     for i, argument in enumerate(func._schema.arguments):
         default = argument.default_value if argument.has_default_value() else None

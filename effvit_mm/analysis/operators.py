@@ -56,6 +56,21 @@ def _product(left: str, right: str) -> Formula:
     return formula
 
 
+def _outer_product(arguments: Arguments, outputs: Sequence[Tensor]) -> Lines:
+    return {MATMUL: arguments["vec1"].numel() * arguments["vec2"].numel()}
+
+
+def _euclidean_distances(arguments: Arguments, outputs: Sequence[Tensor]) -> Lines:
+    """Distances by one product of matrices, of points with two channels more: their squared norm and a one."""
+    return {MATMUL: outputs[0].numel() * (arguments["x1"].shape[-1] + 2)}
+
+
+def _distances(arguments: Arguments, outputs: Sequence[Tensor]) -> Lines:
+    """Distances pair by pair, without a product of matrices: a power of a difference and its addition each channel."""
+    points = arguments["x1"] if "x1" in arguments else arguments["self"]
+    return {"distances": outputs[0].numel() * points.shape[-1]}
+
+
 def _convolution(arguments: Arguments, outputs: Sequence[Tensor]) -> Lines:
     fmap, weight, groups = arguments["input"], arguments["weight"], arguments["groups"]
     window = math.prod(weight.shape[1:])
@@ -111,13 +126,14 @@ def _aten(line: str, names: str) -> dict[str, Formula]:
 
 FORMULAS: dict[str, Formula] = {
     **{f"aten::{name}": _product("self", "mat2") for name in ("mm", "bmm", "_int_mm", "_scaled_mm")},
-    "aten::addmm": _product("mat1", "mat2"),
-    "aten::_addmm_activation": _product("mat1", "mat2"),
-    "aten::addbmm": _product("batch1", "batch2"),
-    "aten::baddbmm": _product("batch1", "batch2"),
+    **{f"aten::{name}": _product("mat1", "mat2") for name in ("addmm", "addmm_", "_addmm_activation")},
+    **{f"aten::{name}": _product("batch1", "batch2") for name in ("addbmm", "addbmm_", "baddbmm", "baddbmm_")},
     "aten::mv": _product("self", "vec"),
-    "aten::addmv": _product("mat", "vec"),
-    "aten::addr": _product("vec1", "vec2"),
+    **{f"aten::{name}": _product("mat", "vec") for name in ("addmv", "addmv_")},
+    **{f"aten::{name}": _outer_product for name in ("addr", "addr_")},
+    "aten::_euclidean_dist": _euclidean_distances,
+    "aten::_cdist_forward": _distances,
+    "aten::_pdist_forward": _distances,
     "aten::dot": _product("self", "tensor"),
     "aten::vdot": _product("self", "other"),
     "aten::convolution": _convolution,
@@ -135,6 +151,7 @@ FORMULAS: dict[str, Formula] = {
             "attention_math_for_mps",
         )
     },
+    "flex_attention": _fused_attention,
     "torchvision::deform_conv2d": _deformable_convolution,
     "aten::grid_sampler_2d": _grid_sampling,
     "aten::grid_sampler_3d": _grid_sampling,
@@ -167,7 +184,7 @@ FORMULAS: dict[str, Formula] = {
         for name in ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")
     },
     **_aten("reduction", "sum mean amax amin max min prod any all std std_mean var var_mean norm linalg_vector_norm"),
-    **_aten("reduction", "cumsum cumprod logsumexp aminmax nansum _cdist_forward _euclidean_dist logcumsumexp"),
+    **_aten("reduction", "cumsum cumprod logsumexp aminmax nansum logcumsumexp"),
     **_aten("copy", "clone copy_ copy _to_copy cat stack constant_pad_nd repeat roll flip im2col col2im pixel_shuffle"),
     **_aten("copy", "pixel_unshuffle channel_shuffle slice_scatter select_scatter reflection_pad2d replication_pad2d"),
     **_aten("copy", "reflection_pad1d replication_pad1d tril triu diag_embed contiguous _pin_memory rot90 block_diag"),

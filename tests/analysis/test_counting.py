@@ -1,9 +1,12 @@
 """The ledger as a whole: layers, sums, and modules left as they were."""
 
 import pytest
+import timm
 import torch
 from cases import SMALL
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from effvit_mm.analysis import count
 from effvit_mm.analysis.counting import _count_run, _count_without_data
@@ -114,3 +117,24 @@ def test_a_compiled_operator_of_mmcv_is_listed_as_not_counted(monkeypatch):
         __module__ = "mmcv.ops.deform_conv"
 
     assert count(nn.Sequential(DeformConv2d()), torch.randn(2, 3)).unknown() == {"mmcv.ops.DeformConv2d": 1.0}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "convnext_atto",
+        "mobilenetv3_small_050",
+        "pvt_v2_b0",
+        "vit_tiny_patch16_224",
+        "swin_tiny_patch4_window7_224",
+    ],
+)
+def test_networks_of_timm_count_as_torchs_counter_counts_them(name):
+    with torch.device("meta"):
+        network = timm.create_model(name).eval()
+        images = torch.randn(2, 3, 224, 224)
+    # Attention as products of matrices, since not every release of torch has a formula for each kernel.
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        network(images)
+    assert count(network, images).flops == counter.get_total_flops()

@@ -41,10 +41,33 @@ def lines(function, *args):
         (lambda: torch.addmm(torch.randn(N, D), torch.randn(N, C), torch.randn(C, D)), N * C * D),
         (lambda: torch.addmv(torch.randn(N), torch.randn(N, C), torch.randn(C)), N * C),
         (lambda: F.linear(torch.randn(B, N, C), torch.randn(D, C), torch.randn(D)), B * N * C * D),
+        (lambda: torch.addr(torch.randn(N, D), torch.randn(N), torch.randn(D)), N * D),
+        (lambda: torch.randn(N, D).addr_(torch.randn(N), torch.randn(D)), N * D),
+        (lambda: torch.randn(N, D).addmm_(torch.randn(N, C), torch.randn(C, D)), N * C * D),
+        (lambda: torch.randn(N, D).addbmm_(torch.randn(B, N, C), torch.randn(B, C, D)), B * N * C * D),
+        (lambda: torch.randn(B, N, D).baddbmm_(torch.randn(B, N, C), torch.randn(B, C, D)), B * N * C * D),
+        (lambda: torch.randn(N).addmv_(torch.randn(N, C), torch.randn(C)), N * C),
     ],
 )
 def test_products_of_matrices_count_rows_times_inner_times_columns(product, macs):
     assert lines(product) == {"matmul": macs}
+
+
+def test_distances_count_the_product_that_they_are_made_of_and_pair_by_pair_stand_beside_the_total():
+    def by_product(x, y):
+        norms = [points.square().sum(-1, keepdim=True) for points in (x, y)]
+        ones = [torch.ones_like(norm) for norm in norms]
+        return torch.cat([-2 * x, norms[0], ones[0]], -1) @ torch.cat([y, ones[1], norms[1]], -1).mT
+
+    x, y = torch.randn(B, 30, C), torch.randn(B, 40, C)
+    many = Function(torch.cdist)
+    torch.testing.assert_close(many(x, y).square(), by_product(x, y), rtol=1e-3, atol=1e-3)
+    assert count(many, x, y).macs == count(Function(by_product), x, y).macs == B * 30 * 40 * (C + 2)
+    for options in ({"compute_mode": "donot_use_mm_for_euclid_dist"}, {"p": 1.0}):
+        ledger = count(Function(lambda x, y, options=options: torch.cdist(x, y, **options)), x, y)
+        assert ledger.by_line()["distances"].macs == B * 30 * 40 * C
+        assert ledger.macs == 0
+    assert count(Function(F.pdist), x[0]).by_line()["distances"].macs == 30 * 29 // 2 * C
 
 
 def test_a_linear_layer_has_a_line_of_its_own():
@@ -128,6 +151,36 @@ def test_attention_whose_heads_share_keys_costs_as_if_they_did_not():
 def test_a_fused_kernel_that_is_called_past_torchs_function_is_counted(operator):
     ledger = count(Function(getattr(torch.ops.aten, operator)), QUERY, KEY, VALUE[..., :4].contiguous())
     assert ledger.macs == B * 3 * 5 * 7 * 8
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch before 2.6 always compiles flex_attention")
+@pytest.mark.parametrize("options", [{}, {"score_mod": lambda score, b, h, i, j: score + (i - j)}])
+def test_flex_attention_counts_like_attention(options):
+    from torch.nn.attention.flex_attention import flex_attention
+
+    attend = Function(lambda *qkv: flex_attention(*qkv, **options))
+    query, key, value = torch.randn(B, 3, 16, 4), torch.randn(B, 3, 32, 4), torch.randn(B, 3, 32, 4)
+    for counted in (count, lambda module, *args: _count_run(module, args, {})):
+        ledger = counted(attend, query, key, value)
+        assert ledger.by_line()["attention"].macs == ledger.macs == B * 3 * 16 * 32 * 8
+        assert not ledger.unknown()
+
+
+def test_a_mask_of_flex_attention_saves_nothing():
+    pytest.importorskip("torch", minversion="2.6")
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    x = torch.randn(B, 3, 16, 4)
+    mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, 16, 16, device="cpu")
+    ledger = count(Function(lambda x: flex_attention(x, x, x, block_mask=mask)), x)
+    assert ledger.macs == B * 3 * 16 * 16 * 8
+
+
+def test_a_compiled_module_counts_like_itself():
+    pytest.importorskip("torch", minversion="2.6")
+    layer, tokens = nn.Sequential(nn.Linear(C, D), nn.GELU()), torch.randn(B, N, C)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    assert count(compiled, tokens).macs == count(layer, tokens).macs == B * N * C * D
 
 
 def test_torchs_transformer_layer_is_counted_part_by_part():
