@@ -1,15 +1,17 @@
 """Pictures as files: which a folder holds, and each as a network takes it."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from effvit_mm.errors import BadInputError
+from effvit_mm.image_files import SUFFIXES, describe_left_out, find_images
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # ImageNet's, of RGB between 0 and 1: what pre-trained networks and every config here expect.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -19,6 +21,8 @@ CROP_RATIO = 0.9
 
 def list_pictures(folder: str | Path, *, named: str = "folder") -> list[Path]:
     """List the pictures of a folder and those below it, by their suffix, in the order of their names.
+
+    What is left out is counted in a warning.
 
     Args:
         folder: The folder.
@@ -31,9 +35,15 @@ def list_pictures(folder: str | Path, *, named: str = "folder") -> list[Path]:
     if not folder.is_dir():
         state = "is no folder" if folder.exists() else "does not exist"
         raise BadInputError(f"{named} {folder} {state}; give a folder of pictures ({', '.join(SUFFIXES)})")
-    pictures = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    pictures, others = find_images(folder)
+    left_out = describe_left_out(folder, others, f"convert them to one of {', '.join(SUFFIXES)} to have them read")
     if not pictures:
-        raise BadInputError(f"{named} {folder} holds no picture, expected files in {', '.join(SUFFIXES)}; fill it")
+        raise BadInputError(
+            f"{named} {folder} holds no picture, expected files in {', '.join(SUFFIXES)}; fill it"
+            + (f"\n{left_out}" if left_out else "")
+        )
+    if left_out:
+        print_log(left_out, "current", logging.WARNING)
     return pictures
 
 

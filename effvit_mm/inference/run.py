@@ -63,7 +63,8 @@ def infer(
     if not source.exists():
         raise BadInputError(f"input {source} does not exist, looked from {Path.cwd()}; give a picture, folder or video")
     video = Video(source) if source.is_file() and is_video(source) else None
-    pictures: Iterable[Picture] = video if video is not None else find_pictures(source, without=out)
+    pictures: Iterable[Picture]
+    pictures, left_out = (video, "") if video is not None else find_pictures(source, without=out)
     make_loading_safe()
     predict = Predictor(config, checkpoint, device=device, batch_size=batch_size, overlays=overlays, options=options)
     about = dict(config=str(config), checkpoint=str(checkpoint), input=str(source))
@@ -94,7 +95,7 @@ def infer(
             raise BadInputError(f"nothing could be predicted:{listed(failures, NUM_NAMED)}")
     if video is not None and video.shortfall():
         failures.append(video.shortfall())
-    _show_end(out, done, predict.task, drawn)
+    _show_end(out, done, predict.task, drawn, left_out)
     return failures
 
 
@@ -135,8 +136,10 @@ def _keeper(
     return keep
 
 
-def _show_end(out: Path, done: int, task: str, drawn: str) -> None:
+def _show_end(out: Path, done: int, task: str, drawn: str, left_out: str) -> None:
     print(f"{task} of {done} picture{'s' if done != 1 else ''}")
+    if left_out:
+        print(f"left out  {left_out}")
     print(f"results   {out / 'results.json'}")
     if drawn != "none":
         print(f"drawings  {out / 'drawn'}")

@@ -9,10 +9,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from effvit_mm.checkpoint import written_whole
 from effvit_mm.errors import BadInputError, NotSavedError
+from effvit_mm.image_files import SUFFIXES, describe_left_out, find_images, has_suffix
 
 REMEDY = "{first} or give another --out, and start again with --overwrite"
 USUAL_RATE = 25.0  # pictures a second, where a video does not say
@@ -36,44 +36,46 @@ class Picture:
 
 def is_video(file: Path) -> bool:
     """Tell whether a file is taken for a video: it has no picture's suffix, and is no still picture."""
-    if file.suffix.lower() in IMG_EXTENSIONS:
+    if has_suffix(file):
         return False
     return file.suffix.lower() == ".gif" or not cv2.haveImageReader(str(file))
 
 
-def find_pictures(source: Path, *, without: Path | None = None) -> list[Picture]:
-    """List a picture, or the pictures of a folder and the folders in it by their names.
+def find_pictures(source: Path, *, without: Path | None = None) -> tuple[list[Picture], str]:
+    """List a picture, or the pictures of a folder and the folders in it by their names, and say what is left out.
 
     Args:
-        source: The picture or folder. Of a folder, files with the suffix of a picture, hidden ones left out.
-        without: A folder whose content is left out.
+        source: The picture or folder. Of a folder, files with the suffix of a picture, hidden ones passed over.
+        without: A folder whose content is passed over.
+
+    Returns:
+        The pictures, and how many images and videos are left out; an empty string for none.
 
     Raises:
         BadInputError: If there is no picture.
     """
     if not source.is_dir():
-        return [Picture(source.name, source.stem, source)]
+        return [Picture(source.name, source.stem, source)], ""
     skipped = without.resolve() if without is not None else None
-    found = sorted(
-        file
-        for file in source.rglob("*")
-        if file.suffix.lower() in IMG_EXTENSIONS
-        and not any(part.startswith(".") for part in file.relative_to(source).parts)
-        and (skipped is None or skipped not in file.resolve().parents)
-        and not file.is_dir()
+    found, others = (
+        [file for file in files if skipped is None or skipped not in file.resolve().parents]
+        for files in find_images(source)
     )
+    remedy = f"a video is given by its own path, and other images are to be converted to one of {', '.join(SUFFIXES)}"
+    left_out = describe_left_out(source, others, remedy)
     if not found:
         raise BadInputError(
-            f"folder {source} holds no picture: no name ends in {', '.join(IMG_EXTENSIONS)}; a video is given by its "
-            f"own path"
+            f"folder {source} holds no picture: no name ends in {', '.join(SUFFIXES)}; "
+            f"{left_out or 'a video is given by its own path'}"
         )
     names = [file.relative_to(source) for file in found]
     # cat.jpg and cat.png would write the same files.
     counts = Counter(name.with_suffix("") for name in names)
     stems = [name if counts[name.with_suffix("")] > 1 else name.with_suffix("") for name in names]
-    return [
+    pictures = [
         Picture(name.as_posix(), stem.as_posix(), file) for name, stem, file in zip(names, stems, found, strict=True)
     ]
+    return pictures, left_out
 
 
 class Video:
@@ -99,7 +101,7 @@ class Video:
         if not readable:
             raise BadInputError(
                 f"{file} is neither a picture nor a video that OpenCV can read; give a picture ending in "
-                f"{', '.join(IMG_EXTENSIONS)}, a folder of them, or a whole video"
+                f"{', '.join(SUFFIXES)}, a folder of them, or a whole video"
             )
         self.rate = rate if np.isfinite(rate) and 0 < rate <= 1000 else USUAL_RATE
         self.num_frames = int(count) if np.isfinite(count) and count > 0 else None

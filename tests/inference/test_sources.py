@@ -25,14 +25,27 @@ def test_pictures_of_a_folder_come_in_the_order_of_their_names(tmp_path):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.touch()
-    found = find_pictures(tmp_path, without=tmp_path / "out")
+    found, left_out = find_pictures(tmp_path, without=tmp_path / "out")
     assert [(picture.name, picture.stem) for picture in found] == [("a/z.png", "a/z"), ("b.JPG", "b")]
+    assert left_out == ""
+
+
+def test_pictures_and_videos_that_are_left_out_are_counted_and_named_and_links_followed(tmp_path):
+    for name in ("here/a.jfif", "here/b.webp", "here/c.HEIC", "here/d.mp4", "here/e.gif", "here/f.txt", "there/g.jpg"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    (tmp_path / "here/linked").symlink_to(tmp_path / "there")
+    (tmp_path / "there/back").symlink_to(tmp_path / "here")
+    found, left_out = find_pictures(tmp_path / "here")
+    assert [picture.name for picture in found] == ["a.jfif", "b.webp", "linked/g.jpg"]
+    assert "3 are left out (1 .gif, 1 .heic, 1 .mp4)" in left_out
 
 
 def test_pictures_that_differ_in_their_suffix_alone_get_files_of_their_own(tmp_path):
     for name in ("cat.jpg", "cat.png", "dog.png"):
         (tmp_path / name).touch()
-    assert [picture.stem for picture in find_pictures(tmp_path)] == ["cat.jpg", "cat.png", "dog"]
+    assert [picture.stem for picture in find_pictures(tmp_path)[0]] == ["cat.jpg", "cat.png", "dog"]
 
 
 def test_a_picture_without_suffix_is_no_video_and_a_video_is(tmp_path):
