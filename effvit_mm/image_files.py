@@ -97,16 +97,15 @@ class NearFiles:
             file: The one that is missing.
         """
         parts = Path(str(file).replace("\\", "/")).parts
-        place = Path(parts[0]) if os.path.isabs(parts[0]) else Path()
         causes = ["back slashes, which separate folders on Windows alone"] if "\\" in str(file) else []
-        for part in parts[1:] if os.path.isabs(parts[0]) else parts:
-            if not (place / part).exists():
-                name = self._near(place, part, is_last=part == parts[-1])
-                if not name:
-                    return ""
-                causes.append(_cause(part, name))
-                part = name
-            place = place / part
+        place = Path()
+        for depth, part in enumerate(parts, 1):
+            found = part if (place / part).exists() else self._near(place, part, is_last=depth == len(parts))
+            if not found:
+                return ""
+            if found != part:
+                causes.append(_cause(part, found))
+            place = place / found
         if not causes or not place.is_file():
             return ""
         return f"there is {place}, whose name differs by {' and '.join(dict.fromkeys(causes))}"

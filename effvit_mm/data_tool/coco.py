@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from effvit_mm.data_tool.drawing import read_image
 from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part
@@ -17,8 +18,8 @@ from effvit_mm.engine.coco_faults import CORNERS, Fault, annotation_faults, are_
 from effvit_mm.engine.coco_joined import joined_far
 from effvit_mm.engine.coco_use import describe_left_out, learnt_from, masks_loaded
 from effvit_mm.engine.data_check import path_in, pictures_of
-from effvit_mm.engine.drawing import draw_sample
-from effvit_mm.engine.picture_check import picture_problem
+from effvit_mm.engine.drawing import draw_picture
+from effvit_mm.engine.picture_check import Look, describe_orientations, look_at_image, turns_images
 from effvit_mm.errors import BadInputError, some_of
 
 
@@ -104,10 +105,15 @@ def _inspect_pictures(part: Part, folder: Path, content: dict[str, Any], finding
             findings.add_problem("picture missing", folder / image["file_name"], "is missing")
     chosen = opening.choose(there)
 
-    def read(image: dict[str, Any]) -> str:
-        return picture_problem(folder / image["file_name"], (image["height"], image["width"]), "its entry says")
+    turns = turns_images(part.spec)
 
-    states = opening.open(read, chosen, f"{part.split} pictures")
+    def read(image: dict[str, Any]) -> Look:
+        size = (image["height"], image["width"])
+        return look_at_image(folder / image["file_name"], size, "its entry says", turns=turns)
+
+    looks = opening.open(read, chosen, f"{part.split} pictures")
+    findings.add_note(describe_orientations([look.orientation for look in looks], turns=turns))
+    states = [look.problem for look in looks]
     for image, state in zip(chosen, states, strict=True):
         if state:
             findings.add_problem("picture", folder / image["file_name"], state)
@@ -117,11 +123,18 @@ def _inspect_pictures(part: Part, folder: Path, content: dict[str, Any], finding
         by_image.setdefault(annotation["image_id"], []).append(annotation)
     fine = [image for image, state in zip(chosen, states, strict=True) if not state]
     findings.drawable = [image for image in fine if image["id"] in by_image] or fine
-    findings.draw = lambda image: _draw(folder, image, by_image.get(image["id"], []), content["categories"])
+    findings.draw = lambda image: _draw(
+        folder, image, by_image.get(image["id"], []), content["categories"], turns=turns
+    )
 
 
 def _draw(
-    folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]], categories: list[dict[str, Any]]
+    folder: Path,
+    image: dict[str, Any],
+    annotations: list[dict[str, Any]],
+    categories: list[dict[str, Any]],
+    *,
+    turns: bool,
 ) -> Cell:
     """Draw boxes and masks as a run draws its ground truth."""
     import torch
@@ -153,7 +166,8 @@ def _draw(
     visualizer.dataset_meta = dict(classes=tuple(category["name"] for category in categories), palette="random")
     with TemporaryDirectory() as place:
         file = Path(place, "drawing.png")
-        draw_sample(visualizer, sample, file, score_threshold=0)
+        image_file = folder / image["file_name"]
+        draw_picture(visualizer, read_image(image_file, turns=turns), sample, score_threshold=0, file=file)
         both = Image.open(file).convert("RGB")
     # The ground truth is on the left; beside it is room for predictions.
     return Cell(image["file_name"], both.crop((0, 0, both.width // 2, both.height)))

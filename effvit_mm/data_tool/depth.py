@@ -5,17 +5,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
-from mmengine.fileio import get
 from PIL import Image
 
+from effvit_mm.data_tool.drawing import read_image
 from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part
 from effvit_mm.depth.drawing import draw_depth
 from effvit_mm.depth.files import read_depth, say_writing, stored_depth
-from effvit_mm.engine.picture_check import picture_problem
+from effvit_mm.engine.picture_check import Look, describe_orientations, look_at_image, turns_images
 from effvit_mm.errors import BadInputError
 
 NUM_RANGES = 10
@@ -72,26 +71,28 @@ def _inspect_pairs(part: Part, dataset: Any, pairs: list[Any], findings: Finding
     occurs = np.zeros(len(names), np.int64)
     valid, fine = [], []
 
-    def read(pair: Any) -> tuple[str, str, np.ndarray, np.ndarray]:
+    turns = turns_images(part.spec)
+
+    def read(pair: Any) -> tuple[str, Look, np.ndarray, np.ndarray]:
         stored, problem = stored_depth(pair["depth_map_path"])
         if stored is None:
-            return pair["depth_map_path"], problem, np.zeros(len(names), np.int64), np.zeros(0)
+            return pair["depth_map_path"], Look(problem), np.zeros(len(names), np.int64), np.zeros(0)
         depth = stored.astype(np.float32) / np.float32(dataset.depth_scale)
         measured = depth[depth > 0]
         counts = np.bincount(np.searchsorted(edges[1:], measured) + 1, minlength=len(names))
         counts[0] = depth.size - measured.size
         if not measured.size:
-            return pair["depth_map_path"], "holds no depth: all pixels are 0, nothing measured", counts, measured
+            return pair["depth_map_path"], Look("holds no depth: all pixels are 0, nothing measured"), counts, measured
         return (
             pair["img_path"],
-            picture_problem(Path(pair["img_path"]), depth.shape, "its depth map is"),
+            look_at_image(Path(pair["img_path"]), depth.shape, "its depth map is", turns=turns),
             counts,
             (measured[:: STEP * max(1, len(chosen) // 64)]),
         )
 
-    for pair, (file, problem, counts, measured) in zip(
-        chosen, opening.open(read, chosen, f"{part.split} depth maps"), strict=True
-    ):
+    looks = opening.open(read, chosen, f"{part.split} depth maps")
+    findings.add_note(describe_orientations([look.orientation for _, look, _, _ in looks], turns=turns))
+    for pair, (file, (problem, _), counts, measured) in zip(chosen, looks, strict=True):
         totals += counts
         occurs += counts > 0
         valid.append(measured)
@@ -109,11 +110,11 @@ def _inspect_pairs(part: Part, dataset: Any, pairs: list[Any], findings: Finding
     findings.pictures.update(dict(zip(names, occurs.tolist(), strict=True)))
     findings.num_opened = len(chosen)
     far = max(math.ceil(2 * float(np.percentile(measured, 99))) / 2, 0.5) if measured.size else dataset.max_depth
-    findings.drawable, findings.draw = fine, lambda pair: _draw(pair, dataset.depth_scale, far)
+    findings.drawable, findings.draw = fine, lambda pair: _draw(pair, dataset.depth_scale, far, turns=turns)
 
 
-def _draw(pair: Any, scale: float, far: float) -> Cell:
-    picture = mmcv.imfrombytes(get(pair["img_path"]), channel_order="rgb")
+def _draw(pair: Any, scale: float, far: float, *, turns: bool) -> Cell:
+    picture = read_image(pair["img_path"], turns=turns)
     drawing = draw_depth(picture, {"depth": read_depth(pair["depth_map_path"], scale)}, far)
     file = Path(pair["img_path"])
     return Cell(f"{file.parent.name}/{file.name}", Image.fromarray(drawing))

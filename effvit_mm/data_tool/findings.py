@@ -102,6 +102,11 @@ class Findings:
         if text not in self.remedies:
             self.remedies.append(text)
 
+    def add_note(self, text: str) -> None:
+        """Note what is worth knowing, if it is any."""
+        if text:
+            self.notes.append(text)
+
     @property
     def is_fine(self) -> bool:
         """Whether everything is there and nothing is wrong with it."""

@@ -4,15 +4,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
-from mmengine.fileio import get
 from PIL import Image
 
+from effvit_mm.data_tool.drawing import read_image
 from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part
-from effvit_mm.engine.picture_check import picture_problem
+from effvit_mm.engine.picture_check import Look, describe_orientations, look_at_image, turns_images
 from effvit_mm.engine.segmentation_check import Mask, build_dataset, read_mask, say_values
 from effvit_mm.engine.segmentation_drawing import IGNORED_COLOUR, paint
 from effvit_mm.errors import BadInputError
@@ -65,7 +64,11 @@ def _inspect_pairs(
     chosen = opening.choose(pairs)
     values = _Values(dataset)
     fine = []
-    for pair, (mask, problem) in zip(chosen, opening.open(_read, chosen, f"{part.split} masks"), strict=True):
+    turns = turns_images(part.spec)
+    read = partial(_read, turns=turns)
+    looks = opening.open(read, chosen, f"{part.split} masks")
+    findings.add_note(describe_orientations([look.orientation for _, look in looks], turns=turns))
+    for pair, (mask, (problem, _)) in zip(chosen, looks, strict=True):
         odd = sorted(mask.values - values.allowed)
         if mask.problem:
             findings.add_problem("mask", pair[1], mask.problem)
@@ -84,13 +87,16 @@ def _inspect_pairs(
     if part.only_seen:
         findings.amounts = +findings.amounts
     findings.num_opened, findings.num_pictures = len(chosen), len(pairs)
-    findings.drawable, findings.draw = fine, partial(_draw, values=values, palette=dataset.metainfo["palette"])
+    findings.drawable, findings.draw = (
+        fine,
+        partial(_draw, values=values, palette=dataset.metainfo["palette"], turns=turns),
+    )
 
 
-def _read(pair: tuple[Path, Path]) -> tuple[Mask, str]:
+def _read(pair: tuple[Path, Path], *, turns: bool) -> tuple[Mask, Look]:
     picture, file = pair
     mask = read_mask(file, values=True)
-    return mask, picture_problem(picture, None if mask.problem else mask.size, "its mask is")
+    return mask, look_at_image(picture, None if mask.problem else mask.size, "its mask is", turns=turns)
 
 
 class _Values:
@@ -114,9 +120,9 @@ class _Values:
         return self.names.get(value) or ("(left out)" if value in self.allowed else f"(value {value})")
 
 
-def _draw(pair: tuple[Path, Path], values: _Values, palette: Any) -> Cell:
+def _draw(pair: tuple[Path, Path], values: _Values, palette: Any, *, turns: bool) -> Cell:
     """Lay the colours of the classes over the picture; what is left out is dark."""
-    picture = mmcv.imfrombytes(get(str(pair[0])), channel_order="rgb")
+    picture = read_image(pair[0], turns=turns)
     with Image.open(pair[1]) as mask:
         labels = np.asarray(mask).astype(int) - values.first
     labels = np.where((labels >= 0) & (labels < len(palette)), labels, 255)

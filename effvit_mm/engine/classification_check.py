@@ -4,6 +4,7 @@ Understands the data sets of mmpretrain that read class folders or a list of pic
 ``CustomDataset``).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,16 @@ def reads_classes(dataset: Any, scope: str) -> bool:
     return reads_local_files(dataset, scope, CustomDataset, [CustomDataset.load_data_list])
 
 
-def check_classification(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: str) -> None:
+def check_classification(
+    cfg: Config, datasets: list[tuple[str, Any]], toy_hint: str, *, tell: Callable[[str], object] = print
+) -> None:
     """Check the folders of a run's data sets: that they are there, their classes, and those of the head.
 
     Args:
         cfg: The config of a run.
         datasets: Split and dict of each data set of :func:`reads_classes`.
         toy_hint: What to try where there is no data.
+        tell: Takes a line on what is no reason to stop.
 
     Raises:
         BadInputError: At the first thing that would make the run fail or learn something else.

@@ -20,7 +20,7 @@ from effvit_mm.engine.coco_leaks import describe_shared
 from effvit_mm.engine.coco_use import describe_left_out, images_left_out, learnt_from, masks_loaded
 from effvit_mm.engine.dataset_spec import check_presence, evaluators_of
 from effvit_mm.engine.depth_check import check_depth, reads_depth
-from effvit_mm.engine.picture_check import check_pictures
+from effvit_mm.engine.picture_check import check_pictures, turns_images
 from effvit_mm.engine.segmentation_check import check_segmentation, pairs_masks
 from effvit_mm.engine.types_of_ours import how_to_register
 from effvit_mm.errors import BadInputError, some_of
@@ -77,13 +77,13 @@ def check_data(
             for note in _notes_of(cfg.get("model"), split, dataset, content, ids, odd=open_pictures):
                 tell(f"{split}: {note}")
             if open_pictures:
-                check_pictures(pictures_of(dataset), content["images"], key[0])
+                check_pictures(pictures_of(dataset), content["images"], key[0], turns=turns_images(dataset), tell=tell)
             checked[key] = [image["file_name"] for image in content["images"]]
     for note in describe_shared(checked):
         tell(note)
-    check_segmentation(cfg, masked, TOY_HINT, open_masks=open_pictures)
-    check_depth(cfg, measured, open_files=open_pictures)
-    check_classification(cfg, classified, TOY_HINT)
+    check_segmentation(cfg, masked, TOY_HINT, open_masks=open_pictures, tell=tell)
+    check_depth(cfg, measured, open_files=open_pictures, tell=tell)
+    check_classification(cfg, classified, TOY_HINT, tell=tell)
 
 
 def leaves_of(dataset: Any, name: str) -> Iterator[Any]:

@@ -4,7 +4,7 @@ Of every file the header and the last bytes are read. The unit of depth is told 
 :mod:`effvit_mm.depth.datasets`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from PIL import Image
 from rich.progress import track
 
 from effvit_mm.engine.dataset_spec import class_of, evaluators_of, reads_local_files
-from effvit_mm.engine.picture_check import READERS, Wording, check_pictures, picture_problem
+from effvit_mm.engine.picture_check import READERS, Wording, check_pictures, picture_problem, turns_images
 from effvit_mm.errors import BadInputError, listed
 
 FAR = 10.0  # metres, of a head or metric that names none
@@ -36,13 +36,16 @@ def reads_depth(dataset: Any, scope: str) -> bool:
     return reads_local_files(dataset, scope, DepthDataset, [DepthDataset.load_data_list])
 
 
-def check_depth(cfg: Config, datasets: list[tuple[str, Any]], *, open_files: bool = True) -> None:
+def check_depth(
+    cfg: Config, datasets: list[tuple[str, Any]], *, open_files: bool = True, tell: Callable[[str], object] = print
+) -> None:
     """Check the files of a run's data sets: that they are there, whole, 16-bit depth, and of one size with each other.
 
     Args:
         cfg: The config of a run.
         datasets: Split and dict of each data set of :func:`reads_depth`.
         open_files: Whether files are looked at; without it only what is written of depth is checked.
+        tell: Takes a line on what is no reason to stop.
 
     Raises:
         BadInputError: At the first thing that would stop the run.
@@ -58,7 +61,7 @@ def check_depth(cfg: Config, datasets: list[tuple[str, Any]], *, open_files: boo
         # Most configs test on what they validate on.
         key = f"{dataset.ann_file} {dataset.data_prefix} {spec.get('indices')}"
         if key not in checked:
-            checked[key] = _check_files(split, dataset, pairs)
+            checked[key] = _check_files(split, dataset, pairs, turns=turns_images(spec), tell=tell)
         for wanted, why, remedy in _wanted_sizes(cfg, split, spec):
             _check_sizes(split, pairs, checked[key], wanted, why, remedy)
 
@@ -100,7 +103,9 @@ def _used(pairs: list[Any], indices: int | Sequence[int] | None) -> list[Any]:
     return pairs if indices is None else [pairs[index] for index in indices]
 
 
-def _check_files(split: str, dataset: Any, pairs: list[Any]) -> list[Size]:
+def _check_files(
+    split: str, dataset: Any, pairs: list[Any], *, turns: bool, tell: Callable[[str], object]
+) -> list[Size]:
     """Check each depth map, and each picture against its map; return their sizes."""
     from effvit_mm.depth.files import say_writing
 
@@ -126,7 +131,7 @@ def _check_files(split: str, dataset: Any, pairs: list[Any]) -> list[Size]:
     ]
     remedy = "pair the files that belong together, or resize depth maps by nearest neighbours"
     wording = Wording(f"with depth maps in {folders[1]}", "its depth map is", remedy)
-    check_pictures(folders[0], images, folders[1], wording)
+    check_pictures(folders[0], images, folders[1], wording, turns=turns, tell=tell)
     return sizes
 
 

@@ -5,7 +5,7 @@ are read for :class:`~effvit_mm.datasets.index_mask_folder.IndexMaskFolder`, who
 benchmarks that mmsegmentation knows by name are trusted in that.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from PIL import Image
 from rich.progress import track
 
 from effvit_mm.engine.dataset_spec import check_presence, class_of, reads_local_files
-from effvit_mm.engine.picture_check import READERS, Wording, check_pictures
+from effvit_mm.engine.picture_check import READERS, Wording, check_pictures, turns_images
 from effvit_mm.errors import BadInputError, listed, some_of
 
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
@@ -73,7 +73,14 @@ def pairs_masks(dataset: Any, scope: str) -> bool:
     return reads_local_files(dataset, scope, BaseSegDataset, readers)
 
 
-def check_segmentation(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: str, *, open_masks: bool = True) -> None:
+def check_segmentation(
+    cfg: Config,
+    datasets: list[tuple[str, Any]],
+    toy_hint: str,
+    *,
+    open_masks: bool = True,
+    tell: Callable[[str], object] = print,
+) -> None:
     """Check the folders of a run's data sets: pairs, sizes, values of the masks, and classes of the heads.
 
     Args:
@@ -81,6 +88,7 @@ def check_segmentation(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: s
         datasets: Split and dict of each data set of :func:`pairs_masks`.
         toy_hint: What to try where there is no data.
         open_masks: Whether pictures and masks are opened.
+        tell: Takes a line on what is no reason to stop.
 
     Raises:
         BadInputError: At the first thing that would make the run fail or learn something else.
@@ -93,7 +101,7 @@ def check_segmentation(cfg: Config, datasets: list[tuple[str, Any]], toy_hint: s
         _check_heads(cfg, split, spec["type"], len(dataset.metainfo["classes"]))
         key = (str(dataset.data_prefix), dataset.ann_file, str(spec.get("metainfo")), split == "train")
         if key not in checked and open_masks:
-            _check_files(split, dataset)
+            _check_files(split, dataset, turns=turns_images(spec), tell=tell)
             checked[key] = None
 
 
@@ -147,7 +155,7 @@ def _check_heads(cfg: Config, split: str, kind: str, num_classes: int) -> None:
                 )
 
 
-def _check_files(split: str, dataset: Any) -> None:
+def _check_files(split: str, dataset: Any, *, turns: bool, tell: Callable[[str], object]) -> None:
     # Imported here, as it brings mmseg.
     from effvit_mm.datasets.index_mask_folder import IndexMaskFolder, pairs_of
 
@@ -174,7 +182,7 @@ def _check_files(split: str, dataset: Any) -> None:
         _check_values(dataset, folder, masks)
         if split == "train":
             _check_variety(dataset, folder, masks)
-    _check_sizes(dataset, pairs, masks)
+    _check_sizes(dataset, pairs, masks, turns=turns, tell=tell)
 
 
 def read_mask(file: Path, *, values: bool) -> Mask:
@@ -236,7 +244,14 @@ def _check_variety(dataset: Any, folder: Path, masks: list[Mask]) -> None:
         )
 
 
-def _check_sizes(dataset: Any, pairs: list[tuple[Path, Path | None]], masks: list[Mask]) -> None:
+def _check_sizes(
+    dataset: Any,
+    pairs: list[tuple[Path, Path | None]],
+    masks: list[Mask],
+    *,
+    turns: bool,
+    tell: Callable[[str], object],
+) -> None:
     folder = Path(dataset.data_prefix["img_path"])
     sizes = {mask.file: mask.size for mask in masks}
     images = []
@@ -245,7 +260,7 @@ def _check_sizes(dataset: Any, pairs: list[tuple[Path, Path | None]], masks: lis
         images.append(dict(file_name=str(picture.relative_to(folder)), height=height, width=width))
     masks_folder = dataset.data_prefix["seg_map_path"]
     wording = Wording(f"with masks in {masks_folder}", "its mask is", "make their masks again or take them out")
-    check_pictures(folder, images, Path(masks_folder), wording)
+    check_pictures(folder, images, Path(masks_folder), wording, turns=turns, tell=tell)
 
 
 def _refuse(folder: Path, problems: list[str], total: int, what: str, remedy: str) -> None:
