@@ -6,6 +6,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from effvit_mm.necks import ContextBridge, QueryBridge
+from effvit_mm.testing.gradients import assert_gradients_above_rounding
 
 CHANNELS, SIZES = (6, 10, 17), ((7, 9), (4, 5), (2, 3))
 
@@ -41,10 +42,7 @@ def test_every_parameter_learns(kind):
     for parameter in neck.parameters():
         nn.init.normal_(parameter, std=0.5)
     sum((fmap * torch.randn_like(fmap)).sum() for fmap in neck(maps())).backward()
-    for name, parameter in neck.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().sum() > 0, name
+    assert_gradients_above_rounding(neck)
 
 
 @necks
@@ -133,7 +131,7 @@ def test_what_a_query_finds_is_the_same_everywhere_on_a_map():
     for after, before in zip(built(QueryBridge)(batch), batch, strict=True):
         change = (after - before).flatten(2)
         torch.testing.assert_close(change, change[..., :1].expand_as(change))
-        assert change.abs().sum() > 0
+        assert change.abs().amax() > 1e-3 * before.abs().amax()
 
 
 @necks
