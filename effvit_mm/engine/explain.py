@@ -19,7 +19,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import Registry, build_from_cfg
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop
 
 from effvit_mm.engine.dead_worker import LOST, WorkerDiedError, explain_dead_worker
 from effvit_mm.engine.explain_sample import (
@@ -161,10 +161,19 @@ def _explain_first_batch(error: Exception, said: str, frames: list[FrameType], c
         paths = [path for path, spec in _dicts(cfg) if spec.get("type") == name]
         if paths:
             return (
-                f"{' or '.join(paths[:3])} ({name}) breaks on the first batch ({_kind(error)}{said[:600]}; "
+                f"{' or '.join(paths[:3])} ({name}) breaks {_moment(loops[-1])} ({_kind(error)}{said[:600]}; "
                 f"{place_of(frames)}): one of its values, or of what feeds it, does not fit; correct the config"
             )
     return None
+
+
+def _moment(frame: FrameType) -> str:
+    """Say when a loop broke of which :func:`_is_first` is true."""
+    loop = frame.f_locals["self"]
+    if isinstance(loop, EpochBasedTrainLoop | IterBasedTrainLoop):
+        return "on the first batch"
+    what = "test" if isinstance(loop, TestLoop) else "validation"
+    return f"on the first batch of the {what}" if frame.f_code.co_name == "run_iter" else f"in the {what}"
 
 
 def _is_first(frame: FrameType) -> bool:

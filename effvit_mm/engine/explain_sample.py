@@ -13,10 +13,11 @@ from typing import Any
 
 import cv2
 
-# What wrong values raise; memory, files, interrupts and everything else is none of a config's business.
+# What wrong values raise, and parts whose package is not installed; memory, files, interrupts and everything else is
+# none of a config's business.
 EXPLAINED = (
     *(TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError),
-    *(RuntimeError, cv2.error),
+    *(RuntimeError, cv2.error, ImportError),
 )
 
 

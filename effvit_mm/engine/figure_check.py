@@ -23,6 +23,9 @@ from effvit_mm.engine.dataset_spec import evaluators_of
 from effvit_mm.errors import BadInputError, some_of
 from effvit_mm.registry import near_names
 
+# What COCO's evaluation gives, as mmdet names it.
+AVERAGES = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")
+RECALLS = ("AR@100", "AR@300", "AR@1000", "AR_s@1000", "AR_m@1000", "AR_l@1000")
 RULES = ("rule", "greater_keys", "less_keys")
 
 
@@ -40,12 +43,11 @@ def check_figures(cfg: Config, splits: tuple[str, ...]) -> None:
     for split in splits:
         evaluators = evaluators_of(cfg, split)
         _check_masks(cfg, split, evaluators)
-        if len(evaluators) > 1:
-            _check_names(split, [figures_of(cfg, split, evaluator) for evaluator in evaluators])
-    watched = list(_watched(cfg)) if "train" in splits and cfg.get("val_cfg") is not None else []
-    given = [figures_of(cfg, "val", evaluator) for evaluator in evaluators_of(cfg, "val")] if watched else []
-    for path, figure, rules in watched:
-        _check_figure(path, figure, rules, given)
+        given = [figures_of(cfg, split, evaluator) for evaluator in evaluators]
+        _check_names(split, given)
+        if split == "val" and "train" in splits and cfg.get("val_cfg") is not None:
+            for path, figure, rules in _watched(cfg):
+                _check_figure(path, figure, rules, given)
 
 
 def figures_of(cfg: Config, split: str, evaluator: Any) -> tuple[str, ...] | None:
@@ -55,17 +57,25 @@ def figures_of(cfg: Config, split: str, evaluator: Any) -> tuple[str, ...] | Non
         cfg: The config of a run.
         split: ``'val'`` or ``'test'``.
         evaluator: The evaluator's dict.
+
+    Raises:
+        BadInputError: If it is to give a figure that it does not know, at the end of a validation.
     """
-    options = {key: value for key, value in evaluator.items() if key not in ("ann_file", "_scope_")}
+    # Without its data, and without a folder that it would make.
+    left_out = ("type", "_scope_", "ann_file", "output_dir")
+    options = {key: value for key, value in evaluator.items() if key not in left_out}
     cls = class_of_type(METRICS, evaluator.get("type"), cfg.get("default_scope"))
     ask = _asked(cls)
     if ask is None:
         return None
     try:
-        metric = cls(**{key: value for key, value in options.items() if key != "type"})
+        metric = cls(**options)
     except (TypeError, ValueError, LookupError, AssertionError):
         return None  # which is told when the run is built
-    names = () if getattr(metric, "format_only", False) else dict.fromkeys(ask(metric, cfg, split))
+    try:
+        names = () if getattr(metric, "format_only", False) else dict.fromkeys(ask(metric, cfg, split))
+    except LookupError as error:
+        raise BadInputError(f"{split}_evaluator ({cls.__name__}): {error.args[0]}; correct its arguments") from error
     return tuple(f"{metric.prefix}/{name}" if metric.prefix else name for name in names)
 
 
@@ -88,16 +98,18 @@ def _asked(cls: Any) -> Callable[[Any, Config, str], Any] | None:
 
 
 def _of_coco(metric: Any, cfg: Config, split: str) -> Iterator[str]:
+    odd = set(metric.metric_items or ()) - {*AVERAGES, *RECALLS}
+    if odd:
+        raise KeyError(f"metric_items has {some_of(sorted(odd))}, expected some of {', '.join((*AVERAGES, *RECALLS))}")
     for kind in metric.metrics:
         if kind == "proposal_fast":
             yield from (f"AR@{number}" for number in metric.proposal_nums)
         elif kind == "proposal":
-            yield from metric.metric_items or (*(f"AR@{n}" for n in (100, 300, 1000)), *(f"AR_{s}@1000" for s in "sml"))
+            yield from metric.metric_items or RECALLS
         else:
             if metric.classwise:
                 yield from (f"{name}_precision" for name in _classes(cfg, split))
-            items = metric.metric_items or ("mAP", *(f"mAP_{part}" for part in ("50", "75", *"sml")))
-            yield from (f"{kind}_{item}" for item in items)
+            yield from (f"{kind}_{item}" for item in metric.metric_items or AVERAGES)
 
 
 def _classes(cfg: Config, split: str) -> tuple[str, ...]:

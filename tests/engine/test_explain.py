@@ -1,5 +1,7 @@
 """What a library says of a config's value is said with its place; what is no config's fault is left as it is."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,17 @@ def test_what_cannot_be_built_is_named_by_its_path():
     assert text.startswith("model.heads.1 cannot be built (ZeroDivisionError")
     assert "halves=0" in text
     assert "test_explain.py:" in text
+
+
+@MODELS.register_module()
+class Lacking(nn.Module):
+    def __init__(self):
+        import_module("a_package_that_nobody_has")
+
+
+def test_a_part_whose_package_is_missing_is_named_with_it():
+    text = explained_build(dict(type="Lacking"))
+    assert text.startswith("model.heads.1 cannot be built (ModuleNotFoundError: No module named 'a_package_that_nobody")
 
 
 def test_a_key_that_a_library_misses_is_named_with_the_dict_it_belongs_to():

@@ -124,6 +124,18 @@ def test_two_evaluators_that_give_one_figure_are_named():
         check_figures(cfg, ("train", "val"))
 
 
+@pytest.mark.parametrize(
+    ("evaluator", "message"),
+    [
+        (dict(MASKS, iou_metrics=["mIou"]), r"val_evaluator \(IoUMetric\): .*mIou"),
+        (dict(BOXES, metric_items=["mAP", "AP50"]), r"val_evaluator \(CocoMetric\): metric_items has AP50, .*mAP_50"),
+    ],
+)
+def test_a_figure_that_a_metric_does_not_know_is_named(evaluator, message):
+    with pytest.raises(BadInputError, match=message):
+        check_figures(config(evaluator), ("train", "val"))
+
+
 def test_masks_of_a_detector_of_boxes_are_not_to_be_measured():
     cfg = config(dict(BOXES, metric=["bbox", "segm"]))
     cfg.model = dict(type="FasterRCNN", roi_head=dict(bbox_head=dict(num_classes=2)))
