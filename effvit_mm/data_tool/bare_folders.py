@@ -30,14 +30,10 @@ def _coco_in(folder: Path) -> tuple[Part, ...]:
         places = [folder, *sorted(path for path in folder.glob("*/") if path.is_dir())]
         places += sorted(path for path in folder.glob("*/*/") if path.is_dir())
         pictures = next((place for place in places if first and (place / first).is_file()), folder)
-        prefix = dict(img=str(pictures.relative_to(folder)))
-        parts.append(
-            Part(
-                file.stem.removeprefix("instances_"),
-                "coco",
-                dict(data_root=str(folder), ann_file=str(file.relative_to(folder)), data_prefix=prefix),
-            )
-        )
+        split = file.stem.removeprefix("instances_")
+        files = dict(ann_file=str(file.relative_to(folder)), data_prefix=dict(img=str(pictures.relative_to(folder))))
+        spec = dict(data_root=str(folder), **files, test_mode=split.startswith(("val", "test")))
+        parts.append(Part(split, "coco", spec))
     if not parts:
         raise BadInputError(
             f"{folder} has no annotation file, looked for {folder}/*.json and {folder}/annotations/*.json"

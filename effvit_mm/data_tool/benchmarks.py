@@ -57,7 +57,8 @@ def _coco(root: Path) -> Target:
 
 def _coco_spec(root: Path, split: str) -> dict[str, Any]:
     name = f"{split}2017"
-    return dict(data_root=str(root), ann_file=f"annotations/instances_{name}.json", data_prefix=dict(img=f"{name}/"))
+    files = dict(ann_file=f"annotations/instances_{name}.json", data_prefix=dict(img=f"{name}/"))
+    return dict(data_root=str(root), **files, test_mode=split != "train")
 
 
 def _ade20k(root: Path) -> Target:

@@ -67,6 +67,8 @@ def _inspect_annotations(part: Part, file: Path, content: dict[str, Any], findin
     # A bare folder has no pipeline: what masks it has are taken as loaded.
     masks = masks_loaded(part.spec["pipeline"]) if "pipeline" in part.spec else "bitmaps"
     measured = part.spec.get("test_mode", False)
+    crowds = sum(entry.get("iscrowd") == 1 for entry in annotations) if measured else 0
+    findings.notes += [f"{crowds:,} boxes are crowds"] if crowds else []
     findings.notes += [] if measured else describe_left_out(part.spec, content, ids, masks)
     left, left_out = learnt_from(part.spec, content, ids, "" if measured else masks)
     if annotations and not left:

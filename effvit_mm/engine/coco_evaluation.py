@@ -92,6 +92,19 @@ def check_numbers(name: str, evaluator: Mapping[str, Any]) -> None:
         )
 
 
+def check_output(name: str, evaluator: Mapping[str, Any]) -> None:
+    """Check that predictions that are only written have a place.
+
+    Raises:
+        BadInputError: If they have none.
+    """
+    if evaluator.get("format_only") and not evaluator.get("outfile_prefix"):
+        raise BadInputError(
+            f"{name}.format_only=True only writes predictions and needs to know where: set "
+            f"{name}.outfile_prefix='work_dirs/predictions', to which .bbox.json and .segm.json are added"
+        )
+
+
 def describe_limits(model: Any, content: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say how many images hold more objects than a model may find, or than COCO's mAP takes, and the remedy.
 

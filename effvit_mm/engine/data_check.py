@@ -12,6 +12,7 @@ from effvit_mm.engine.coco_evaluation import (
     check_class_order,
     check_ids,
     check_numbers,
+    check_output,
     describe_limits,
     is_coco_metric,
 )
@@ -215,9 +216,12 @@ def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> tuple[dict[s
     if compared:
         _check_use(split, dataset, file, content, ids)
     for place, evaluator in enumerate(evaluators):
+        name = f"{split}_evaluator{f'.{place}' if len(evaluators) > 1 else ''}"
+        if is_coco_metric(evaluator):
+            check_output(name, evaluator)
         if not evaluator.get("format_only"):
             if is_coco_metric(evaluator):
-                check_numbers(f"{split}_evaluator{f'.{place}' if len(evaluators) > 1 else ''}", evaluator)
+                check_numbers(name, evaluator)
             if evaluator.get("ann_file"):
                 _check_evaluator(split, evaluator, file, content, ids)
             elif is_coco_metric(evaluator):

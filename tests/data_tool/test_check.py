@@ -9,7 +9,7 @@ from tiny_masks import mask_path, picture_path, write_masks
 from effvit_mm.data_tool.check import check_data_set
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part, Target
-from effvit_mm.data_tool.presentation import show
+from effvit_mm.data_tool.presentation import as_json, show
 from effvit_mm.data_tool.targets import find_targets
 from effvit_mm.depth import write_depth
 from effvit_mm.engine.preflight import check_run
@@ -243,6 +243,20 @@ def test_what_a_run_would_refuse_beside_files_is_told(tmp_path):
     report = check_data_set(target, Opening(), None)
     assert "set num_classes=3" in report.refusals[0]
     assert not report.is_fine
+
+
+def test_what_a_run_says_of_its_splits_together_is_told_by_the_tool_in_the_same_words(tmp_path, capsys):
+    write_coco(tmp_path / "rooms")
+    file = config_of_boxes(tmp_path / "rooms", tmp_path / "maskrcnn_mine.py", "")
+    (target,) = find_targets(str(file))
+    report = check_data_set(target, Opening(), None)
+    lines = []
+    check_run(load_config(file), ("train", "val"), tell=lines.append)
+    (shared,) = [line for line in lines if "also learnt from" in line]
+    assert [line for line in report.notes if "also learnt from" in line] == [shared]
+    show(report)
+    assert shared in capsys.readouterr().out
+    assert shared in as_json(report)["notes"]
 
 
 def test_a_bare_folder_of_masks_shows_the_values_that_occur(tmp_path):

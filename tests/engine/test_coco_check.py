@@ -197,6 +197,9 @@ def test_pictures_without_annotations_are_enough_to_write_predictions(tmp_path):
     cfg = coco_config(tmp_path)
     cfg.test_dataloader = cfg.val_dataloader
     cfg.test_evaluator = dict(type="CocoMetric", ann_file=str(file), format_only=True)
+    with pytest.raises(BadInputError, match=r"test_evaluator.format_only=True .* set test_evaluator.outfile_prefix="):
+        check_data(cfg, ("test",))
+    cfg.test_evaluator.outfile_prefix = str(tmp_path / "predictions")
     check_data(cfg, ("test",))
     cfg.test_evaluator.format_only = False
     with pytest.raises(BadInputError, match="expected an object with the lists") as caught:
