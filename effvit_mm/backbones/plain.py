@@ -197,7 +197,7 @@ class Plain(DenseBackbone):
         return dict(out_indices=(2,), class_token=cls.default_num_prefix > 0)
 
     def reset_parameters(self) -> None:
-        """Draw the weights of the patch embedding as torch does, and as ViT's released code leaves them."""
+        """Draw the weights of the patch embedding as torch does, and as DeiT's code leaves them."""
         if isinstance(self.patch_embed, nn.Conv2d):
             self.patch_embed.reset_parameters()
 

@@ -19,8 +19,8 @@ class MonoDepthEstimator(DepthEstimator):
     ``test_cfg.mode`` is one of
 
     - ``'whole'``: the picture at once;
-    - ``'whole_flip'``: the mean of that and of the prediction on the mirrored picture, mirrored back, which is what the
-      tables of NYU Depth V2 report;
+    - ``'whole_flip'``: the mean of that and of the prediction on the mirrored picture, mirrored back, as AdaBins is
+      evaluated (BTS predicts once; NeWCRFs takes one of the two near the left and right edges, and blends);
     - ``'slide'``, ``'slide_flip'``: the same over windows of ``test_cfg.crop_size``, every ``test_cfg.stride`` pixels.
 
     Differs from mmseg's: ``'whole_flip'`` is new; ``'slide'`` slides (there it predicts the whole picture); the head

@@ -39,7 +39,8 @@ class SILogLoss(nn.Module):
 
     Reference:
         Eigen et al., "Depth Map Prediction from a Single Image", NeurIPS 2014, equation 4; the square root, 0.85 and
-        10: Lee et al., "From Big to Small", 2019.
+        10: Lee et al., "From Big to Small", 2019, whose code (BTS) learns from depth beyond 0.1 m: ``min_depth=0.1``,
+        as in ``configs/nyu``. The default of 1e-3 is AdaBins'.
 
     Differs from the paper:
         Computed as ``var(d) + (1 - lambd) * mean(d)^2``, which is the same and cannot become negative by rounding; 1e-8

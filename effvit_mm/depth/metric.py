@@ -65,7 +65,7 @@ class MonoDepthMetric(BaseMetric):
     Args:
         min_depth: Metres.
         max_depth: Metres.
-        eigen_crop: Compare within rows 45 to 470 and columns 41 to 600 only, as every table of NYU Depth V2 does. It
+        eigen_crop: Compare within rows 45 to 470 and columns 41 to 600 only, as BTS, AdaBins and NeWCRFs do. It
             has a meaning for pictures of 480x640 alone.
         output_dir: Folder for every prediction as 16-bit PNG, by default none is written. Below it the path of the
             picture is repeated, from the working folder or, where the picture lies elsewhere, from the root:

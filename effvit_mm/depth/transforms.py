@@ -46,7 +46,7 @@ class BorderCrop(BaseTransform):
     """Cut off the border of a camera's pictures, where its depth is always missing.
 
     NYU's depth was projected into the colour picture, which left a frame without it; the default box is the one that
-    training on it uses.
+    BTS and AdaBins train on.
 
     Args:
         rows: First row kept, and first one below it that is not.

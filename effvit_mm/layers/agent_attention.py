@@ -36,8 +36,11 @@ class AgentAttention(nn.Module):
         Han et al. 2024, equations 4 to 6.
 
     Differs from the paper:
-        No agent biases: the released ones are tied to one size of picture; positions come through the convolution.
-        Prefix tokens give and take like the others, but no agent is pooled from them and they skip the convolution.
+        No agent biases: positions come through the convolution alone. The released dense code has them, and
+        interpolates their tables to the map and to the agents. Its stages have tables for 9, 16, 49 and 49 agents and
+        pool as many unless a config asks for more; here ``agent_grid`` is the same in all stages unless each is given
+        its own. Prefix tokens give and take like the others, but no agent is pooled from them and they skip the
+        convolution.
     """
 
     def __init__(

@@ -42,7 +42,9 @@ class ContextBridgeLayer(nn.Module):
         arXiv 2109.07162, section 3.3.
 
     Differs from the paper:
-        Any grid: maps are zero-padded at the bottom and right to multiples of their reduction.
+        Any grid: maps are zero-padded at the bottom and right to multiples of their reduction. Channel c of token t of
+        a place is channel ``t C + c`` of its map, before and after the reduction; the released code deals the maps that
+        it has reduced out as ``c m + t``, so its weights need the outputs of the reductions permuted.
     """
 
     def __init__(

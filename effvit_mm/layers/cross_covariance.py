@@ -38,8 +38,9 @@ class CrossCovarianceAttention(nn.Module):
         El-Nouby et al. 2021, equation 1 and section 3.3.
 
     Differs from the paper:
-        The local patch interaction reads the normed tokens plus the attention's result, where the paper's own residual
-        branch reads the tokens themselves plus it, and has no LayerScale. Norms and map are computed in fp32.
+        The local patch interaction reads the normed tokens plus the attention's result and has no LayerScale. In the
+        paper it is a residual branch of its own, with one, and reads the tokens themselves plus the attention's result.
+        Norms and map are computed in fp32.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class DeformableAttention(nn.Module):
     Args:
         dim: Channels C of a token.
         num_heads: Heads h; must divide ``dim``.
-        stride: Tokens r between neighbouring points before they move. The paper takes 8, 4, 2 and 1 in the stages.
+        stride: Tokens r between neighbouring points before they move. DAT++ takes 8, 4, 2 and 1 in the stages.
         num_groups: Groups G of channels with offsets of their own; must divide ``num_heads``.
         kernel_size: Side of the offset network's depth-wise convolution in tokens, odd.
         offset_range: How far a point moves at most, over half a stride; None bounds it by the picture alone.
@@ -53,10 +53,13 @@ class DeformableAttention(nn.Module):
         Xia et al. 2022, equations 4 to 9.
 
     Differs from the paper:
-        Positions are counted in tokens, and a point starts in the middle of its cell, so that neither depends on the
-        size of the picture; so is the position term, either of two options of the released code in place of its table,
-        the second with ways counted in tokens. Positions stay inside the picture without its padding. Prefix tokens
-        ask, and answer as they are. Reading runs in fp32; its backward pass on a GPU adds in no fixed order.
+        The defaults are a mixture: kernel and range follow the paper of 2022, the depth-wise position term is an option
+        of the code of DAT++, whose released networks have kernels of 9, 7, 5 and 3, groups of 1, 2, 4 and 8 and no
+        bound on the offsets in their stages, a table of biases, and take turns with neighbourhood attention. Positions
+        are counted in tokens, and a point starts in the middle of its cell, so that neither depends on the size of the
+        picture; so is the position term, either of two options of the released code in place of its table, the second
+        with ways counted in tokens. Positions stay inside the picture without its padding. Prefix tokens ask, and
+        answer as they are. Reading runs in fp32; its backward pass on a GPU adds in no fixed order.
     """
 
     def __init__(

@@ -41,7 +41,8 @@ class ReluLinearAttention(nn.Module):
 
     Differs from the paper:
         No BatchNorm behind the output projection: the block norms. Prefix tokens skip the depth-wise convolutions and
-        pass the grouped 1x1 ones. The sums are computed in fp32.
+        pass the grouped 1x1 ones. The sums are computed in fp32. What is added to the denominator, 1e-5, is timm's; the
+        authors' code has 1e-15.
     """
 
     eps = 1e-5

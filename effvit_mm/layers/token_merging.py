@@ -65,7 +65,8 @@ class PatchMerging(nn.Module):
         Vision Transformer", ICCV 2021, and Liu et al., "Swin Transformer", ICCV 2021.
 
     Differs from the paper:
-        Nothing. The weights start as torch's convolution does, which is what these papers' code leaves them at.
+        Nothing. The weights start as torch's convolution does, which is what the code of PVT, Swin and DeiT leaves them
+        at; ViT's, in Flax, draws them wider.
     """
 
     def __init__(self, in_dim: int, dim: int, *, stride: int, norm_eps: float = 1e-5) -> None:

@@ -7,7 +7,8 @@ train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadDepth"),
     dict(type="BorderCrop", rows=(45, 472), columns=(43, 608), size=(480, 640)),
-    dict(type="RandomRotate", prob=0.5, degree=2.5, pad_val=0, seg_pad_val=0),
+    # BTS rotates every picture.
+    dict(type="RandomRotate", prob=1.0, degree=2.5, pad_val=0, seg_pad_val=0),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomCrop", crop_size=(416, 544)),
     dict(type="RandomGammaBrightnessColor", prob=0.5, gamma=(0.9, 1.1), brightness=(0.75, 1.25), color=(0.9, 1.1)),

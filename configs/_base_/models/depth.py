@@ -17,9 +17,10 @@ model = dict(
         output="sigmoid",
         min_depth=1e-3,
         max_depth=10.0,
+        # BTS's, which learns from depth beyond 0.1 m.
         loss_decode=[dict(type="SILogLoss", lambd=0.85, alpha=10.0, min_depth=0.1)],
     ),
     train_cfg=dict(),
-    # Published figures are of the mean with the mirrored picture; mode="whole" predicts once.
+    # AdaBins' figures are of the mean with the mirrored picture; mode="whole" predicts once, as BTS does.
     test_cfg=dict(mode="whole_flip"),
 )

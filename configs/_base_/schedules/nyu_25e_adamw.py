@@ -1,5 +1,6 @@
 # 25 epochs of 16 pictures a step, AdamW with weight decay 0.1, learning rate up to 3.57e-4 and down again: AdaBins'
 # one-cycle policy (arXiv 2011.14141: from 1/25 of the peak in 30 % of the steps, down to 1/2500), its rise linear.
+# Gradients are clipped at 35; AdaBins' code clips them at 0.1.
 # Written as two schedulers, because --auto-scale-lr does not reach a one-cycle policy's own peak.
 # Norms, biases and their tables, anchors, temperatures, tables of positions and prefix tokens do not decay.
 max_epochs = 25

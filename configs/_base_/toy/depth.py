@@ -10,6 +10,7 @@ meta_keys = ("img_path", "depth_map_path", "ori_shape", "img_shape", "scale_fact
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadDepth"),
+    # Half of them, where configs/nyu rotates all as BTS does: the figures of toy depth in docs/ were measured so.
     dict(type="RandomRotate", prob=0.5, degree=2.5, pad_val=0, seg_pad_val=0),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomGammaBrightnessColor", prob=0.5),
