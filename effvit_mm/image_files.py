@@ -97,38 +97,57 @@ class NearFiles:
             file: The one that is missing.
         """
         parts = Path(str(file).replace("\\", "/")).parts
-        causes = ["back slashes, which separate folders on Windows alone"] if "\\" in str(file) else []
         place = Path()
         for depth, part in enumerate(parts, 1):
             found = part if (place / part).exists() else self._near(place, part, is_last=depth == len(parts))
             if not found:
                 return ""
-            if found != part:
-                causes.append(_cause(part, found))
             place = place / found
-        if not causes or not place.is_file():
+        if str(place) == str(file) or not place.is_file():
             return ""
-        return f"there is {place}, whose name differs by {' and '.join(dict.fromkeys(causes))}"
+        return f"there is {place}, whose name differs by {describe_difference(str(file), str(place))}"
 
     def _near(self, folder: Path, name: str, *, is_last: bool) -> str:
         if folder not in self._listings:
             names = os.listdir(folder) if folder.is_dir() and os.access(folder, os.R_OK) else []
-            folded = {_fold(Path(entry).stem) + "*": entry for entry in names if has_suffix(entry)}
-            self._listings[folder] = folded | {_fold(entry): entry for entry in names}
+            folded = {fold_name(Path(entry).stem) + "*": entry for entry in names if has_suffix(entry)}
+            self._listings[folder] = folded | {fold_name(entry): entry for entry in names}
         listing = self._listings[folder]
-        near = listing.get(_fold(name), "")
+        near = listing.get(fold_name(name), "")
         if not near and is_last and has_suffix(name):
-            near = listing.get(_fold(Path(name).stem) + "*", "")
+            near = listing.get(fold_name(Path(name).stem) + "*", "")
         return near
 
 
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+def fold_name(name: str) -> str:
+    """Return what names have in common that systems and tools write differently."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).casefold()
 
 
-def _cause(asked: str, found: str) -> str:
+def describe_difference(asked: str, found: str) -> str:
+    """Say by what two names differ.
+
+    Args:
+        asked: The one in a list or annotation file.
+        found: The one of a file.
+    """
+    causes = []
+    if "\\" in asked:
+        causes.append("back slashes, which separate folders on Windows alone")
+        asked = asked.replace("\\", "/")
     if unicodedata.normalize("NFC", asked) == unicodedata.normalize("NFC", found):
-        return "how accents are stored (Unicode's NFC and NFD, as of macOS)"
-    if _fold(asked) == _fold(found):
-        return "capitals"
-    return "its suffix"
+        causes += ["how accents are stored (Unicode's NFC and NFD, as of macOS)"] if asked != found else []
+    else:
+        causes.append("capitals" if fold_name(asked) == fold_name(found) else "the suffix")
+    return " and ".join(causes)
+
+
+def describe_missing(file: str | Path, near: NearFiles) -> str:
+    """Say that a file is missing, and which lies there under a name that is nearly its own.
+
+    Args:
+        file: The missing one.
+        near: Which remembers the folders that were looked into.
+    """
+    hint = near.describe(file)
+    return f"is missing; {hint}" if hint else "is missing"

@@ -21,6 +21,7 @@ from effvit_mm.engine.data_check import path_in, pictures_of
 from effvit_mm.engine.drawing import draw_picture
 from effvit_mm.engine.picture_check import Look, describe_orientations, look_at_image, turns_images
 from effvit_mm.errors import BadInputError, some_of
+from effvit_mm.image_files import NearFiles, describe_missing
 
 
 def inspect_coco(part: Part, opening: Opening) -> Findings:
@@ -102,9 +103,11 @@ def _inspect_pictures(part: Part, folder: Path, content: dict[str, Any], finding
     there = [image for image in content["images"] if (folder / image["file_name"]).is_file()]
     findings.counts.append(Count("picture files", folder, len(there), len(content["images"])))
     present = {image["id"] for image in there}
+    near = NearFiles()
     for image in content["images"]:
         if image["id"] not in present:
-            findings.add_problem("picture missing", folder / image["file_name"], "is missing")
+            file = folder / image["file_name"]
+            findings.add_problem("picture missing", file, describe_missing(file, near))
     chosen = opening.choose(there)
 
     turns = turns_images(part.spec)

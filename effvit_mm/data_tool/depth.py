@@ -16,6 +16,7 @@ from effvit_mm.depth.drawing import draw_depth
 from effvit_mm.depth.files import read_depth, say_writing, stored_depth
 from effvit_mm.engine.picture_check import Look, describe_orientations, look_at_image, turns_images
 from effvit_mm.errors import BadInputError
+from effvit_mm.image_files import NearFiles, describe_missing
 
 NUM_RANGES = 10
 STEP = 7  # of the pixels that say what unit the files are in, as before a run
@@ -50,11 +51,13 @@ def inspect_depth(part: Part, opening: Opening) -> Findings:
         return findings
     where = Path(dataset.ann_file or dataset.data_prefix["img_path"])
     findings.counts.append(Count("pairs", where, len(pairs), part.expected.get("pictures")))
+    findings.add_note(dataset.describe_left_out())
     there = []
+    near = NearFiles()
     for pair in pairs:
         missing = [pair[key] for key in ("img_path", "depth_map_path") if not Path(pair[key]).is_file()]
         for file in missing:
-            findings.add_problem("file missing", file, "is missing")
+            findings.add_problem("file missing", file, describe_missing(file, near))
         if not missing:
             there.append(pair)
     findings.num_pictures = len(pairs)

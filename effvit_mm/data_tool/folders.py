@@ -11,9 +11,11 @@ from PIL import Image
 from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part
+from effvit_mm.engine.classification_check import images_of_classes
 from effvit_mm.engine.picture_check import picture_problem
+from effvit_mm.image_files import NearFiles, describe_missing
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif")  # which mmpretrain's data sets read
 
 
 def inspect_folders(part: Part, opening: Opening) -> Findings:
@@ -72,15 +74,14 @@ def _sorted(folder: Path, extensions: Sequence[str], findings: Findings) -> list
     """Return the pictures and their classes, which are the folders."""
     labelled = []
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    for entry in entries:
-        if not entry.is_dir():
-            continue
-        files = [Path(place, name) for place, _, names in os.walk(entry.path, followlinks=True) for name in names]
-        pictures = sorted(file for file in files if file.name.lower().endswith(tuple(extensions)))
-        findings.amounts[entry.name] = len(pictures)
+    by_class, left_out = images_of_classes(folder, extensions)
+    for name, pictures in by_class.items():
+        findings.amounts[name] = len(pictures)
         if not pictures:
-            findings.add_problem("empty class", entry.path, f"holds no picture, expected {', '.join(extensions)}")
-        labelled += [(picture, entry.name) for picture in pictures]
+            expected = f"holds no picture, expected {', '.join(extensions)}"
+            findings.add_problem("empty class", folder / name, expected)
+        labelled += [(picture, name) for picture in pictures]
+    findings.add_note(left_out)
     loose = sum(entry.is_file() and entry.name.lower().endswith(tuple(extensions)) for entry in entries)
     if loose:
         findings.add_problem(
@@ -94,6 +95,7 @@ def _sorted(folder: Path, extensions: Sequence[str], findings: Findings) -> list
 def _listed(file: Path, folder: Path, classes: Sequence[str] | None, findings: Findings) -> list[tuple[Path, str]]:
     """Return the pictures of a list and their classes."""
     labelled = []
+    near = NearFiles()
     findings.amounts.update(dict.fromkeys(classes or (), 0))
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         picture, _, label = line.strip().rpartition(" ")
@@ -109,7 +111,7 @@ def _listed(file: Path, folder: Path, classes: Sequence[str] | None, findings: F
         if (folder / picture).is_file():
             labelled.append((folder / picture, name))
         else:
-            findings.add_problem("picture missing", folder / picture, "is missing")
+            findings.add_problem("picture missing", folder / picture, describe_missing(folder / picture, near))
     return labelled
 
 

@@ -27,7 +27,7 @@ def inspect_masks(part: Part, opening: Opening) -> Findings:
         opening: How many pairs are opened; that each picture has a mask is always checked.
     """
     # Imported here, as it brings mmseg.
-    from effvit_mm.datasets.index_mask_folder import files_of
+    from effvit_mm.datasets.index_mask_folder import describe_files_left_out, files_of
 
     findings = Findings(part.split, "pixels")
     dataset = build_dataset(part.split, part.spec, "mmseg")
@@ -43,6 +43,7 @@ def inspect_masks(part: Part, opening: Opening) -> Findings:
     except BadInputError as error:
         findings.add_problem("names", folders["img_path"], str(error))
         return findings
+    findings.add_note(describe_files_left_out(dataset))
     findings.counts.append(Count("pictures", folders["img_path"], len(pictures), part.expected.get("pictures")))
     if masks is None:
         masks = {}

@@ -5,7 +5,6 @@ An index mask is a picture of one channel whose values are class numbers. Import
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,19 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 
 from effvit_mm.errors import BadInputError, some_of
+from effvit_mm.image_files import (
+    SUFFIXES,
+    describe_difference,
+    describe_left_out,
+    find_images,
+    fold_name,
+    has_suffix,
+    walk_files,
+)
 from effvit_mm.registry import DATASETS, near_path
 
 IGNORED = 255
 """The value that mmsegmentation's losses and metrics leave out."""
-
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @DATASETS.register_module()
@@ -54,7 +60,7 @@ class IndexMaskFolder(BaseSegDataset):
         metainfo: dict[str, Any],
         data_root: str | None = None,
         data_prefix: dict[str, str] | None = None,
-        img_suffix: str | Sequence[str] = PICTURE_SUFFIXES,
+        img_suffix: str | Sequence[str] = SUFFIXES,
         seg_map_suffix: str | Sequence[str] = ".png",
         reduce_zero_label: bool = False,
         ignore_index: int = IGNORED,
@@ -140,6 +146,23 @@ def files_of(dataset: BaseSegDataset) -> tuple[dict[str, Path], dict[str, Path] 
     return pictures, None if folder is None else _by_stem(Path(folder), _as_tuple(dataset.seg_map_suffix), "masks")
 
 
+def describe_files_left_out(dataset: BaseSegDataset) -> str:
+    """Say which images and videos of the folder of pictures are not read; an empty string for none.
+
+    Args:
+        dataset: The data set, whose files need not have been read yet.
+    """
+    folder, suffixes = Path(dataset.data_prefix["img_path"]), _as_tuple(dataset.img_suffix)
+    images, others = find_images(folder, suffixes)
+    if not isinstance(dataset, IndexMaskFolder):
+        # mmseg's own data sets tell capitals apart.
+        others += [file for file in images if not file.name.endswith(suffixes)]
+    if dataset.data_prefix.get("seg_map_path") == str(dataset.data_prefix["img_path"]):
+        others = [file for file in others if not has_suffix(file, _as_tuple(dataset.seg_map_suffix))]
+    remedy = f"img_suffix of the data set is {' or '.join(suffixes)}; set it, or convert them, to have them read"
+    return describe_left_out(folder, others, remedy)
+
+
 def check_metainfo(metainfo: Any, reduce_zero_label: bool) -> None:
     """Check the classes of index masks and their colours.
 
@@ -181,18 +204,17 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...], what: str) -> dict[str, Pa
     if not folder.is_dir():
         raise BadInputError(f"the folder of the {what}, {folder}, does not exist; set data_root or data_prefix")
     found: dict[str, Path] = {}
-    for place, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix.lower())), None)
-            if suffix is None or name.startswith("."):
-                continue
-            file = Path(place, name)
-            stem = file.relative_to(folder).as_posix()[: -len(suffix)]
-            if stem in found:
-                raise BadInputError(
-                    f"{folder} has two {what} of one name, {found[stem].name} and {name}; rename or remove one"
-                )
-            found[stem] = file
+    for file in walk_files(folder):
+        suffix = next((suffix for suffix in suffixes if has_suffix(file.name, [suffix])), None)
+        if suffix is None:
+            continue
+        stem = file.relative_to(folder).as_posix()[: -len(suffix)]
+        if stem in found:
+            raise BadInputError(
+                f"{folder} has two {what} of one name, {found[stem].name} and {file.name}; rename or remove one, or "
+                f"name the suffix to read ({'img_suffix' if what == 'pictures' else 'seg_map_suffix'})"
+            )
+        found[stem] = file
     if not found:
         raise BadInputError(
             f"{folder} has no {what}: no name ends in {' or '.join(suffixes)}; set the suffix, or add them"
@@ -211,8 +233,20 @@ def _listed(file: Path, pictures: dict[str, Path]) -> list[str]:
         raise BadInputError(
             f"ann_file {file} names {len(stems)} pictures, {len(unknown)} of which are not there: {some_of(unknown)}; "
             f"expected names without suffix, such as {some_of(sorted(pictures)[:1])}"
+            + _describe_near(unknown, pictures)
         )
     return stems
+
+
+def _describe_near(unknown: list[str], pictures: dict[str, Path]) -> str:
+    """Say which picture the first unknown name of a list may mean, and how the two differ."""
+    folded = {fold_name(stem): stem for stem in pictures}
+    for stem in unknown:
+        asked = stem if fold_name(stem) in folded else stem.rpartition(".")[0]
+        if fold_name(asked) in folded:
+            found = folded[fold_name(asked)]
+            return f"; {stem!r} and {found!r} differ by {describe_difference(stem, found)}"
+    return ""
 
 
 def _as_tuple(suffix: str | Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from mmengine.dataset import BaseDataset
 
 from effvit_mm.depth.files import MILLIMETRES, read_depth
 from effvit_mm.errors import BadInputError, listed
+from effvit_mm.image_files import SUFFIXES, NearFiles, describe_left_out, find_images, has_suffix
 from effvit_mm.registry import DATASETS, near_path
 
 NUM_SAMPLED = 16  # depth maps read by the check of their unit
@@ -84,6 +85,10 @@ class DepthDataset(BaseDataset):
         """Return the pairs there should be, without looking for their files, and what says so."""
         raise NotImplementedError
 
+    def describe_left_out(self) -> str:
+        """Say which images and videos of the folder of pictures are not read; a list names those it means."""
+        return ""
+
     def _check_unit(self) -> None:
         """Compare some depth maps with the depth that is expected."""
         chosen = np.unique(np.linspace(0, len(self) - 1, NUM_SAMPLED).round().astype(int))
@@ -125,9 +130,12 @@ class DepthDataset(BaseDataset):
         files = [entry[key] for entry in entries for key in ("img_path", "depth_map_path")]
         missing = [file for file in files if not Path(file).is_file()]
         if missing:
+            near = next(filter(None, map(NearFiles().describe, missing[:NUM_SAMPLED])), "")
             raise BadInputError(
                 f"{len(missing)} of the {len(files)} files of {source} {'is' if len(missing) == 1 else 'are'} missing, "
-                f"looked from {Path.cwd()}:{listed(missing)}\n{self.SOURCE}\n{TOY_HINT}"
+                f"looked from {Path.cwd()}:{listed(missing)}\n"
+                + (f"{near}\n" if near else "")
+                + f"{self.SOURCE}\n{TOY_HINT}"
             )
 
     def _absent(self, what: str, path: Path) -> str:
@@ -227,7 +235,7 @@ class DepthFolderDataset(DepthDataset):
         *,
         data_prefix: Mapping[str, str],
         data_root: str | None = None,
-        img_suffix: str | Sequence[str] = (".jpg", ".jpeg", ".png"),
+        img_suffix: str | Sequence[str] = SUFFIXES,
         depth_map_suffix: str = ".png",
         depth_scale: float = MILLIMETRES,
         max_depth: float = 10.0,
@@ -251,6 +259,22 @@ class DepthFolderDataset(DepthDataset):
             metainfo=metainfo,
         )
 
+    def _split_pictures(self) -> tuple[list[Path], list[Path]]:
+        """Return the pictures, and the images and videos that are left out."""
+        pictures, depths = (Path(self.data_prefix[key]) for key in ("img_path", "depth_map_path"))
+        found, left_out = find_images(pictures, self.img_suffix)
+        if depths == pictures:
+            found, left_out = (
+                [file for file in files if not has_suffix(file, [self.depth_map_suffix])] for files in (found, left_out)
+            )
+        return found, left_out
+
+    def describe_left_out(self) -> str:
+        """Say which images and videos are left out."""
+        _, left_out = self._split_pictures()
+        remedy = f"img_suffix is {' or '.join(self.img_suffix)}; set it, or convert them, to have them read"
+        return describe_left_out(Path(self.data_prefix["img_path"]), left_out, remedy)
+
     def list_pairs(self) -> tuple[list[dict[str, Any]], str]:
         """Pair the files of the two folders."""
         pictures, depths = (Path(self.data_prefix[key]) for key in ("img_path", "depth_map_path"))
@@ -258,7 +282,7 @@ class DepthFolderDataset(DepthDataset):
             if not folder.is_dir():
                 raise BadInputError(self._absent("folder", folder))
         suffixes = tuple(suffix.lower() for suffix in self.img_suffix)
-        found = sorted(file for file in pictures.rglob("*") if file.name.lower().endswith(suffixes))
+        found, _ = self._split_pictures()
         if not found:
             raise BadInputError(f"folder {pictures} holds no picture ending in {', '.join(self.img_suffix)}")
         entries = []

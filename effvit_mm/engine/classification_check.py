@@ -4,7 +4,7 @@ Understands the data sets of mmpretrain that read class folders or a list of pic
 ``CustomDataset``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from effvit_mm.engine.dataset_spec import check_presence, class_of, evaluators_of, reads_local_files
 from effvit_mm.errors import BadInputError, listed, some_of
+from effvit_mm.image_files import NearFiles, describe_left_out, find_images, has_suffix
 
 SOURCES = {
     "ImageNet": (
@@ -62,7 +63,7 @@ def check_classification(
         if dataset.ann_file:
             count = _check_list(where, dataset)
         else:
-            names = _check_folders(where, spec, dataset)
+            names = _check_folders(where, spec, dataset, tell)
             of_training = names if of_training is None else of_training
             if names != of_training:
                 odd = sorted(set(names) ^ set(of_training))
@@ -84,6 +85,22 @@ def build_class_folders(spec: Any) -> Any:
     return class_of(spec, "mmpretrain")(**options, pipeline=[], lazy_init=True)
 
 
+def images_of_classes(folder: Path, extensions: Sequence[str]) -> tuple[dict[str, list[Path]], str]:
+    """Return the images of each class folder, and which images and videos are left out; an empty string for none.
+
+    Args:
+        folder: Of the class folders.
+        extensions: What the names of images end in.
+    """
+    found = {entry.name: find_images(entry, extensions) for entry in sorted(folder.iterdir()) if entry.is_dir()}
+    others = [file for _, files in found.values() for file in files]
+    kinds = sorted({file.suffix.lower() for file in others if has_suffix(file)})
+    remedy = "convert them to have them read"
+    if kinds:
+        remedy = f"set extensions={(*extensions, *kinds)!r} of the data set to have {' and '.join(kinds)} read"
+    return {name: images for name, (images, _) in found.items()}, describe_left_out(folder, others, remedy)
+
+
 def _check_presence(built: list[tuple[str, Any, Any]], toy_hint: str) -> None:
     if not built:
         return
@@ -98,7 +115,7 @@ def _check_presence(built: list[tuple[str, Any, Any]], toy_hint: str) -> None:
     check_presence(parts, source, toy_hint)
 
 
-def _check_folders(where: str, spec: Any, dataset: Any) -> list[str]:
+def _check_folders(where: str, spec: Any, dataset: Any, tell: Callable[[str], object]) -> list[str]:
     """Return the names of the class folders, which are the classes in the order of their labels."""
     folder = Path(dataset.img_prefix)
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
@@ -107,7 +124,10 @@ def _check_folders(where: str, spec: Any, dataset: Any) -> list[str]:
             f"{folder} has no class folders, expected one a class with its pictures; sort the pictures into folders, "
             f"or give {where}.ann_file, a list of 'picture label' a line"
         )
-    empty = [name for name in names if not any(dataset.is_valid_file(str(file)) for file in (folder / name).rglob("*"))]
+    by_class, left_out = images_of_classes(folder, sorted(dataset.extensions))
+    if left_out:
+        tell(left_out)
+    empty = [name for name in names if not by_class[name]]
     if empty:
         raise BadInputError(
             f"{len(empty)} of the {len(names)} class folders of {folder} hold no picture ({some_of(empty)}), expected "
@@ -151,9 +171,11 @@ def _check_list(where: str, dataset: Any) -> int:
     if not labels:
         raise BadInputError(f"{dataset.ann_file} is empty, expected 'picture label' a line")
     if missing:
+        near = NearFiles().describe(f"{dataset.img_prefix}/{missing[0]}")
         raise BadInputError(
             f"{len(missing)} of the {len(labels)} pictures of {dataset.ann_file} are not in {dataset.img_prefix}:"
-            f"{listed(missing)}\nset {where}.data_prefix, fetch them again, or take them out of the list"
+            f"{listed(missing)}\n{f'{near}; ' if near else ''}set {where}.data_prefix, fetch them again, or "
+            f"take them out of the list"
         )
     count = len(dataset.CLASSES) if dataset.CLASSES is not None else max(labels) + 1
     if max(labels) >= count:

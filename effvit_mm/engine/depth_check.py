@@ -61,6 +61,9 @@ def check_depth(
         # Most configs test on what they validate on.
         key = f"{dataset.ann_file} {dataset.data_prefix} {spec.get('indices')}"
         if key not in checked:
+            left_out = dataset.describe_left_out()
+            if left_out:
+                tell(f"{split}: {left_out}")
             checked[key] = _check_files(split, dataset, pairs, turns=turns_images(spec), tell=tell)
         for wanted, why, remedy in _wanted_sizes(cfg, split, spec):
             _check_sizes(split, pairs, checked[key], wanted, why, remedy)

@@ -157,8 +157,11 @@ def _check_heads(cfg: Config, split: str, kind: str, num_classes: int) -> None:
 
 def _check_files(split: str, dataset: Any, *, turns: bool, tell: Callable[[str], object]) -> None:
     # Imported here, as it brings mmseg.
-    from effvit_mm.datasets.index_mask_folder import IndexMaskFolder, pairs_of
+    from effvit_mm.datasets.index_mask_folder import IndexMaskFolder, describe_files_left_out, pairs_of
 
+    left_out = describe_files_left_out(dataset)
+    if left_out:
+        tell(f"{split}: {left_out}")
     pairs = list(pairs_of(dataset).values())
     files = [mask for _, mask in pairs if mask is not None]
     if not files:

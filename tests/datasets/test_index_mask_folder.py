@@ -135,7 +135,7 @@ def misspell(root):
         (break_folder, {}, ["folder of the pictures", "images/training", "does not exist", "data_root"]),
         (break_masks, {}, ["2 of the 3 pictures", "have no mask in", "street_1.jpg, street_2.jpg", "seg_map_suffix"]),
         (break_names, {}, ["two pictures of one name", "street_1.png"]),
-        (empty_folder, {}, ["has no pictures", ".jpg or .jpeg or .png"]),
+        (empty_folder, {}, ["has no pictures", ".jpeg or .jpg", ".png"]),
         (misspell, {"ann_file": "few.txt"}, ["names 2 pictures, 1 of which", "street_9.jpg", "without suffix"]),
         (None, {"ann_file": "none.txt"}, ["none.txt does not exist"]),
         (None, {"classes": ()}, ["metainfo is", "classes"]),

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from effvit_mm.depth import files, write_depth
 from effvit_mm.engine import picture_check
@@ -171,3 +172,19 @@ def test_depth_that_the_files_of_a_run_cannot_hold_is_refused_with_what_to_set(r
     del cfg[place]["png_scale"]
     assert f"{place}.png_scale=1000 writes depth up to 65.535 m" in message(cfg)
     assert f"set {place}.png_scale=256" in message(cfg)
+
+
+def test_depth_in_linked_folders_is_read_without_apples_files_and_left_out_images_are_told(root):
+    for kind in ("images", "depth"):
+        (root / "disk" / kind).mkdir(parents=True)
+        for file in (root / kind).glob("room_1*"):
+            file.rename(root / "disk" / kind / file.name)
+        (root / kind / "linked").symlink_to(root / "disk" / kind)
+    (root / "images/._room_0.jpg").write_bytes(b"\0\5\x16\7Mac OS X")
+    (root / "images/room.avif").touch()
+    told = []
+    cfg = config(root)
+    check_data(cfg, ("train",), tell=told.append)
+    assert "1 is left out (1 .avif)" in told[0]
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
+    assert len(dataset) == NUM_PAIRS

@@ -86,7 +86,7 @@ def test_pictures_whose_orientation_keeps_their_size_are_counted(picture, orient
     ("there", "asked", "cause"),
     [
         ("a/1.JPG", "a/1.jpg", "capitals"),
-        ("a/1.png", "a/1.jpg", "its suffix"),
+        ("a/1.png", "a/1.jpg", "the suffix"),
         ("a/1.jpg", "a\\1.jpg", "back slashes"),
         ("caf\u00e9.jpg", "cafe\u0301.jpg", "NFC and NFD"),
         ("A/cafe\u0301.jpg", "a\\caf\u00e9.jpg", "back slashes"),

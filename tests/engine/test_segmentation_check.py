@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from tiny_masks import CLASSES, mask_path, picture_path, write_masks
 
 import effvit_mm.datasets.index_mask_folder  # noqa: F401  # which registers
@@ -201,3 +202,33 @@ def test_a_number_of_pictures_that_are_not_there_is_refused(tmp_path, num_pictur
     write_masks(tmp_path)
     with pytest.raises(BadInputError, match=f"--overfit {num_pictures}: give a number from 1 to 3"):
         keep_few_pictures(config(tmp_path), num_pictures)
+
+
+def test_images_of_all_kinds_are_read_through_links_and_what_is_left_out_is_counted(tmp_path):
+    write_masks(tmp_path, num_pictures=5)
+    for number, end in ((1, ".webp"), (2, ".bmp"), (3, ".tif")):
+        file = picture_path(tmp_path, number)
+        cv2.imwrite(str(file.with_suffix(end)), cv2.imread(str(file)))
+        file.unlink()
+    for folder in (tmp_path / "images/training", tmp_path / "annotations/training"):
+        elsewhere = tmp_path / "disk" / folder.parent.name
+        elsewhere.mkdir(parents=True)
+        for file in folder.glob("street_4.*"):
+            file.rename(elsewhere / file.name)
+        (folder / "linked").symlink_to(elsewhere)
+        (elsewhere / "loop").symlink_to(folder)
+    (tmp_path / "images/training/._street_5.jpg").write_bytes(b"\0\5\x16\7Mac OS X")
+    (tmp_path / "images/training/new.HEIC").touch()
+    told = []
+    check_data(config(tmp_path), ("train",), tell=told.append)
+    (note,) = [line for line in told if "left out" in line]
+    assert "1 is left out (1 .heic)" in note
+    assert "img_suffix" in note
+    dataset = DATASETS.build(dict(**config(tmp_path).train_dataloader.dataset, pipeline=[]))
+    assert sorted(item["img_path"].rpartition("/")[2] for item in (dataset[i] for i in range(len(dataset)))) == [
+        "street_1.webp",
+        "street_2.bmp",
+        "street_3.tif",
+        "street_4.jpg",
+        "street_5.jpg",
+    ]
