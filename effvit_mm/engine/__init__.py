@@ -4,6 +4,7 @@ from effvit_mm.engine.anchor_health_hook import AnchorHealthHook
 from effvit_mm.engine.auxiliary_loss_hook import AuxiliaryLossHook
 from effvit_mm.engine.checkpoint_hook import KeepingCheckpointHook
 from effvit_mm.engine.gradient_hook import GradientHook
+from effvit_mm.engine.group_rates import PerGroupOneCycleLR
 from effvit_mm.engine.kept_tokens_hook import KeptTokensHook
 from effvit_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from effvit_mm.engine.report import RunReportHook
@@ -17,6 +18,7 @@ __all__ = [
     "KeepingCheckpointHook",
     "KeptTokensHook",
     "LayerDecayOptimWrapperConstructor",
+    "PerGroupOneCycleLR",
     "RunReportHook",
     "SelectorLossHook",
 ]

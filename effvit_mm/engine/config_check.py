@@ -17,6 +17,7 @@ from mmengine.registry import MODELS
 
 from effvit_mm.engine.argument_check import check_arguments
 from effvit_mm.engine.data_check import leaves_of
+from effvit_mm.engine.group_rates import check_group_rates
 from effvit_mm.engine.layer_decay import check_layer_decay
 from effvit_mm.errors import BadInputError
 
@@ -58,6 +59,7 @@ def check_config(cfg: Config, splits: tuple[str, ...]) -> None:
     check_arguments(cfg, splits)
     if "train" in splits:
         check_layer_decay(cfg)
+        check_group_rates(cfg)
 
 
 def check_shapes(cfg: Config) -> None:

@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from effvit_mm.engine.group_rates import base_of, kind_of, refuse_floor, refuse_one_peak, schedulers_of
 from effvit_mm.errors import BadInputError
 from effvit_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -72,36 +73,14 @@ def check_layer_decay(cfg: Config) -> None:
             f"optim_wrapper.paramwise_cfg.layer_decay_rate is read by no constructor but {NAME}; set "
             f"optim_wrapper.constructor={NAME}, found {constructor!r}"
         )
-    if constructor != NAME:
+    if constructor not in READERS:
         return
-    _rate(wrapper.get("paramwise_cfg") or {})
-    schedulers = cfg.get("param_scheduler") or []
-    several = isinstance(schedulers, list | tuple)
-    for i, scheduler in enumerate(schedulers if several else [schedulers]):
-        if isinstance(scheduler, dict):
-            _check_scheduler(scheduler, f"param_scheduler.{i}" if several else "param_scheduler", wrapper)
-
-
-def _check_scheduler(scheduler: dict, place: str, wrapper: Any) -> None:
-    """Refuse a schedule that takes every layer to one rate, whatever the rate it comes from."""
-    kind = scheduler.get("type")
-    if kind == "OneCycleLR":
-        raise BadInputError(
-            f"{place} is a OneCycleLR, which takes every layer to the same eta_max and so undoes {NAME}; expected "
-            f"LinearLR and CosineAnnealingLR, or a constant rate: --cfg-options param_scheduler=None"
-        )
-    floor = scheduler.get("eta_min")
-    if not isinstance(floor, int | float) or not floor:
-        return
-    remedy = f"{place}.eta_min=0"
-    if kind == "CosineAnnealingLR":
-        rate = (wrapper.get("optimizer") or {}).get("lr")
-        share = f"{floor / rate:.3g}" if isinstance(rate, int | float) and rate else "0.01"
-        remedy = f"{place}.eta_min=None {place}.eta_min_ratio={share}"
-    raise BadInputError(
-        f"{place}.eta_min={floor!r} is one rate that the {kind} takes every layer to, which undoes {NAME}; expected a "
-        f"floor relative to each layer's own rate, or none: --cfg-options {remedy}"
-    )
+    if constructor == NAME:
+        _rate(wrapper.get("paramwise_cfg") or {})
+    for place, spec in schedulers_of(cfg):
+        if kind_of(spec).endswith("LR"):
+            refuse_one_peak(place, spec, str(constructor))
+            refuse_floor(place, spec, base_of(wrapper, "lr"), str(constructor))
 
 
 def _rate(paramwise_cfg: Any) -> float:

@@ -10,6 +10,7 @@ from effvit_mm.engine.batch_check import check_batches
 from effvit_mm.engine.config_check import check_config
 from effvit_mm.engine.data_check import check_data
 from effvit_mm.engine.figure_check import check_figures
+from effvit_mm.engine.group_rates import describe_floors
 from effvit_mm.engine.model_check import check_classes, check_model
 from effvit_mm.engine.pipeline_check import check_steps
 from effvit_mm.errors import BadInputError
@@ -41,6 +42,8 @@ def check_run(
         BadInputError: At the first thing that would stop the run, or make it learn or measure something else.
     """
     check_config(cfg, splits)
+    for note in describe_floors(cfg) if "train" in splits else ():
+        tell(note)
     check_packages(cfg)
     check_steps(cfg, splits)
     check_data(cfg, splits, open_pictures=open_pictures, tell=tell)

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from effvit_mm.engine.group_rates import kind_of
 from effvit_mm.errors import BadInputError
 
 # A schedule may be a little longer or shorter than its run, as those that count from 0 or leave a tail are.
@@ -89,7 +90,7 @@ def schedule_notes(cfg: Config, run: RunLength) -> list[str]:
 
 
 def _part(path: str, spec: Any, run: RunLength) -> _Part:
-    kind = re.sub(r"(LR|Momentum|ParamScheduler)$", "", str(getattr(spec.get("type"), "__name__", spec.get("type"))))
+    kind = re.sub(r"^PerGroup|(LR|Momentum|ParamScheduler)$", "", kind_of(spec))
     by_epoch = spec.get("by_epoch", True)
     if not by_epoch:
         length = float(run.steps)
@@ -97,7 +98,7 @@ def _part(path: str, spec: Any, run: RunLength) -> _Part:
         length = float(run.epochs)
     else:
         length = run.steps / run.epoch_length if spec.get("convert_to_iter_based") else 0.0
-    return _Part(spec, path, kind.rpartition(".")[2], length, "epochs" if by_epoch else "steps")
+    return _Part(spec, path, kind, length, "epochs" if by_epoch else "steps")
 
 
 def _misfits(part: _Part) -> Iterator[str]:

@@ -13,6 +13,7 @@ REGISTERED_BY = {
         "KeepingCheckpointHook",
         "KeptTokensHook",
         "LayerDecayOptimWrapperConstructor",
+        "PerGroupOneCycleLR",
         "RunReportHook",
         "SelectorLossHook",
     ),

@@ -9,6 +9,7 @@ from torch import nn
 
 from effvit_mm.backbones import LIT
 from effvit_mm.engine.config_check import check_config
+from effvit_mm.engine.group_rates import PerGroupOneCycleLR
 from effvit_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor, check_layer_decay
 from effvit_mm.engine.run import load_config
 from effvit_mm.errors import BadInputError
@@ -143,13 +144,21 @@ def test_a_switch_that_would_do_nothing_is_refused_before_the_run(options, messa
         check_config(cfg, ("train",))
 
 
-def test_the_toy_overlay_with_its_single_cycle_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    leaf, overlay = ROOT / "configs/coco/maskrcnn_anchorformer.py", ROOT / "configs/_base_/toy/maskrcnn.py"
-    cfg = load_config(leaf, options=SWITCH)
-    cfg.merge_from_dict(dict(param_scheduler=Config.fromfile(overlay).param_scheduler))
-    with pytest.raises(BadInputError, match=r"rate: --cfg-options param_scheduler=None$"):
-        check_layer_decay(cfg)
+@pytest.mark.parametrize("overlay", ["toy/maskrcnn", "toy/depth", "toy/upernet", "overfit/retinanet", "overfit/semfpn"])
+def test_the_overlays_cycle_keeps_the_ratio_of_the_layers_rates(overlay):
+    cfg = load_config(ROOT / "configs/coco/maskrcnn_anchorformer.py", options=SWITCH)
+    cycle = Config.fromfile(ROOT / f"configs/_base_/{overlay}.py").param_scheduler
+    cfg.merge_from_dict(dict(param_scheduler=cycle))
+    check_config(cfg, ("train",))
+    optimizer = build_optim_wrapper(Detector(BACKBONES["pyramid"]()), wrapper_of()).optimizer
+    starts = [group["lr"] for group in optimizer.param_groups]
+    schedule = PerGroupOneCycleLR(optimizer, **{k: v for k, v in cycle[0].items() if k != "type"})
+    for _ in range(schedule.total_steps // 3):
+        optimizer.step()
+        schedule.step()
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert len(set(starts)) == 7
+    assert rates == pytest.approx([rates[starts.index(1.0)] * start for start in starts], rel=1e-9)
 
 
 def test_a_model_without_depths_is_told():

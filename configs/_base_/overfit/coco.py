@@ -19,6 +19,6 @@ test_dataloader = val_dataloader
 # Of 16 pictures: 8 steps an epoch, 1200 in all.
 max_epochs = 150
 train_cfg = dict(max_epochs=max_epochs, val_interval=50)
-param_scheduler = [dict(type="OneCycleLR", eta_max=5e-4, total_steps=8 * max_epochs, by_epoch=False)]
+param_scheduler = [dict(type="PerGroupOneCycleLR", eta_max=5e-4, total_steps=8 * max_epochs, by_epoch=False)]
 optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=1.0))
 default_hooks = dict(logger=dict(interval=40), checkpoint=dict(interval=50, max_keep_ckpts=2))

@@ -19,6 +19,6 @@ test_dataloader = val_dataloader
 
 max_iters = 1200
 train_cfg = dict(max_iters=max_iters, val_interval=400)
-param_scheduler = [dict(type="OneCycleLR", eta_max=5e-4, total_steps=max_iters, by_epoch=False)]
+param_scheduler = [dict(type="PerGroupOneCycleLR", eta_max=5e-4, total_steps=max_iters, by_epoch=False)]
 optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=1.0))
 default_hooks = dict(logger=dict(interval=40), checkpoint=dict(interval=400, max_keep_ckpts=2))

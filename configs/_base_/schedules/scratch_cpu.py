@@ -9,7 +9,7 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
 )
-param_scheduler = [dict(type="OneCycleLR", eta_max=1e-3, total_steps=max_iters, by_epoch=False)]
+param_scheduler = [dict(type="PerGroupOneCycleLR", eta_max=1e-3, total_steps=max_iters, by_epoch=False)]
 # The stock hooks without the one that draws: it is off, and warns of that in every run. The report draws.
 default_hooks = dict(
     _delete_=True,

@@ -44,7 +44,7 @@ model = dict(decode_head=dict(max_depth=10.0))
 max_epochs = 10
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
-    dict(type="OneCycleLR", eta_max=5e-4, total_steps=75 * max_epochs, by_epoch=False),
+    dict(type="PerGroupOneCycleLR", eta_max=5e-4, total_steps=75 * max_epochs, by_epoch=False),
 ]
 optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=5.0))
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))

@@ -41,6 +41,6 @@ test_dataloader = val_dataloader
 # Six times over the 300 scenes; one cycle of the learning rate, gradients clipped.
 max_iters = 450
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-param_scheduler = [dict(type="OneCycleLR", eta_max=5e-4, total_steps=max_iters, by_epoch=False)]
+param_scheduler = [dict(type="PerGroupOneCycleLR", eta_max=5e-4, total_steps=max_iters, by_epoch=False)]
 optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=1.0))
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=75, max_keep_ckpts=2))
