@@ -9,6 +9,7 @@ REGISTERED_BY = {
     "effvit_mm.engine": (
         "AnchorHealthHook",
         "AuxiliaryLossHook",
+        "GradientHook",
         "KeepAnnealingHook",
         "KeepingCheckpointHook",
         "KeptTokensHook",
