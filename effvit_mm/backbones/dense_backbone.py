@@ -33,6 +33,7 @@ class DenseBackbone(BaseModule, ABC):
         channels: Channels of the returned maps, aligned with ``out_indices``.
         strides: Their strides in pixels.
         min_size: The least height and width of a picture, in pixels.
+        compiles_whole: Whether ``torch.compile`` makes one graph of it (``fullgraph=True``); else it runs in pieces.
 
     Raises:
         ValueError: If ``out_indices`` or ``frozen_stages`` is out of range.
@@ -43,6 +44,7 @@ class DenseBackbone(BaseModule, ABC):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     min_size: int
+    compiles_whole: bool = True
     init_cfg: dict | list[dict] | None
 
     def __init__(

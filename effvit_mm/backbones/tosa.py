@@ -56,7 +56,8 @@ class ToSADeiT(Plain):
         num_probes: Query rows that a selector looks at, None for all; see :class:`~effvit_mm.layers.TokenSelection`.
         importance: What tokens are chosen by: ``'predicted'``, the selector; ``'scored'``, a scorer of the tokens that
             learns from the task; or a baseline that learns nothing. See :class:`~effvit_mm.layers.TokenSelection`.
-        select: A fixed number of tokens, or a share of the importance.
+        select: A fixed number of tokens, or a share of the importance, which ``torch.compile`` makes no one graph of
+            (``compiles_whole`` is False).
         head_reduce: How the heads' importances become one, or ``'per_head'``.
         bypass: Whether what is not chosen skips the layer or its attention only.
         loss: ``'kl'`` or ``'mse'``.
@@ -120,6 +121,8 @@ class ToSADeiT(Plain):
             raise ValueError("importance='class_token' needs a class token; num_prefix must be at least 1, not 0")
         self.stage = stage
         self.importance = importance
+        # How many tokens a threshold keeps is known only when it has been computed.
+        self.compiles_whole = select != "threshold"
         self.pairs = self._check_pairs(pairs)
         self.keep = keep
         num_heads = cast(Any, self.blocks[0]).mixer.num_heads

@@ -210,6 +210,21 @@ def test_a_backbone_costs_what_the_closed_form_says(variant, keep):
     assert not ledger.unknown()
 
 
+def test_a_threshold_says_that_it_compiles_in_pieces_alone():
+    backbone = built(select="threshold").eval()
+    assert built().compiles_whole
+    assert not backbone.compiles_whole
+    with torch.no_grad():
+        expected = backbone(pictures())
+        torch.compile(built().eval(), backend="eager", fullgraph=True)(pictures())
+        with pytest.raises(Exception, match=r"[Dd]ata-dependent|Tensor\.item"):
+            torch.compile(backbone, backend="eager", fullgraph=True)(pictures())
+        torch._dynamo.reset()
+        for ours, theirs in zip(torch.compile(backbone, backend="eager")(pictures()), expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
+    torch._dynamo.reset()
+
+
 def test_gather_and_scatter_are_in_the_ledger():
     ledger = count(built().float(), torch.zeros(1, 3, 64, 96))
     assert ledger.by_line()["gather and scatter"].bytes_written > 0
