@@ -109,6 +109,12 @@ def _inspect_pairs(part: Part, dataset: Any, pairs: list[Any], findings: Finding
     measured = np.concatenate(valid) if valid else np.zeros(0)
     if measured.size and (problem := dataset.unit_problem(measured, [pair["depth_map_path"] for pair in chosen])):
         findings.add_problem("unit", dataset.data_prefix["depth_map_path"], problem)
+    if totals[-1]:
+        share = totals[-1] / max(1, int(totals[1:].sum()))
+        findings.add_note(
+            f"{share:.1%} of the measured pixels are at or beyond max_depth={dataset.max_depth:g} m (65535 is often "
+            f"written for no return): heads and metrics of that max_depth leave them out"
+        )
     findings.amounts.update(dict(zip(names, totals.tolist(), strict=True)))
     findings.pictures.update(dict(zip(names, occurs.tolist(), strict=True)))
     findings.num_opened = len(chosen)

@@ -12,7 +12,14 @@ from effvit_mm.data_tool.findings import Cell, Count, Findings
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part
 from effvit_mm.engine.picture_check import Look, describe_orientations, look_at_image, turns_images
-from effvit_mm.engine.segmentation_check import Mask, build_dataset, read_mask, say_values
+from effvit_mm.engine.segmentation_check import (
+    Mask,
+    build_dataset,
+    describe_absent,
+    read_mask,
+    say_values,
+    shift_problem,
+)
 from effvit_mm.engine.segmentation_drawing import IGNORED_COLOUR, paint
 from effvit_mm.errors import BadInputError
 
@@ -83,6 +90,13 @@ def _inspect_pairs(
         for value, count in mask.counts.items():
             findings.amounts[values.name_of(value)] += count
             findings.pictures[values.name_of(value)] += 1
+    seen = frozenset().union(*(mask.values for mask, _ in looks))
+    # A part of the pictures may lack what the others have.
+    if values.are_known and not part.only_seen and len(chosen) == len(pairs) and seen:
+        shifted = shift_problem(dataset, seen) if part.split.startswith("train") else ""
+        if shifted:
+            findings.add_problem("classes counted from 0", dataset.data_prefix["seg_map_path"], shifted)
+        findings.add_note(describe_absent(dataset, seen))
     for name in values.names.values():
         findings.amounts.setdefault(name, 0)
     if part.only_seen:

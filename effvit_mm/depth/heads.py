@@ -91,8 +91,13 @@ class DepthHead(BaseModule):
         return [fmaps[index] for index in self.in_index]
 
     def loss(self, fmaps: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any = None) -> dict:
-        """Return the losses by name, at the resolution of the ground truth."""
+        """Return the losses by name, at the resolution of the ground truth.
+
+        Depth that the head cannot predict does not train, as if it were not measured: 65535 for "no return", or sky.
+        The metric leaves it out as well.
+        """
         truth = torch.stack([sample.gt_depth_map.data for sample in batch_data_samples])
+        truth = truth.where((truth > self.min_depth) & (truth < self.max_depth), 0)
         predicted = resize(self(fmaps), truth.shape[-2:])
         losses: dict[str, Tensor] = {}
         for loss in self.loss_decode:

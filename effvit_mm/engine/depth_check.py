@@ -52,6 +52,9 @@ def check_depth(
     """
     for split, _ in datasets:
         _check_units(cfg, split)
+        note = _describe_ranges(cfg, split)
+        if note:
+            tell(note)
     checked: dict[str, list[Size]] = {}
     for split, spec in datasets if open_files else ():
         dataset = _build(split, spec, cfg.get("default_scope") or "mmseg")
@@ -81,6 +84,20 @@ def _check_units(cfg: Config, split: str) -> None:
         if _name_of(evaluator) == "MonoDepthMetric" and evaluator.get("output_dir"):
             scale = evaluator.get("png_scale", MILLIMETRES)
             refuse_clipping(evaluator.get("max_depth", FAR), scale, f"{split}_evaluator.png_scale")
+
+
+def _describe_ranges(cfg: Config, split: str) -> str:
+    """Say where the metric compares another range of depth than the head is trained on; an empty string if not."""
+    head = cfg.get("model", {}).get("decode_head") or {}
+    trained = head.get("max_depth", FAR) if isinstance(head, dict) else FAR
+    for evaluator in evaluators_of(cfg, split):
+        measured = evaluator.get("max_depth", FAR)
+        if _name_of(evaluator) == "MonoDepthMetric" and measured != trained:
+            return (
+                f"{split}_evaluator compares depth up to max_depth={measured:g} m, and model.decode_head trains on "
+                f"depth up to max_depth={trained:g} m; set both to one range, unless a part of it is to be measured"
+            )
+    return ""
 
 
 def _name_of(spec: Any) -> str:

@@ -5,7 +5,7 @@ are read for :class:`~effvit_mm.datasets.index_mask_folder.IndexMaskFolder`, who
 benchmarks that mmsegmentation knows by name are trusted in that.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,6 +185,13 @@ def _check_files(split: str, dataset: Any, *, turns: bool, tell: Callable[[str],
         _check_values(dataset, folder, masks)
         if split == "train":
             _check_variety(dataset, folder, masks)
+            values = frozenset().union(*(mask.values for mask in masks))
+            problem = shift_problem(dataset, values)
+            if problem:
+                raise BadInputError(f"the masks of {folder}: {problem}")
+            absent = describe_absent(dataset, values)
+            if absent:
+                tell(f"{split}: {absent}")
     _check_sizes(dataset, pairs, masks, turns=turns, tell=tell)
 
 
@@ -245,6 +252,39 @@ def _check_variety(dataset: Any, folder: Path, masks: list[Mask]) -> None:
             f"{only}, so there is nothing to tell apart; write class numbers as they are counted here, from "
             f"{dataset.class_values[0]} to {dataset.class_values[-1]} (255 is ignored)"
         )
+
+
+def shift_problem(dataset: Any, values: Collection[int]) -> str:
+    """Return what shows that masks count their classes from 0 where 0 is left out; an empty string if nothing does.
+
+    Args:
+        dataset: A data set of mmseg.
+        values: All that occur in the masks of training.
+    """
+    names = dataset.metainfo["classes"]
+    if not dataset.reduce_zero_label or not set(range(len(names))) <= set(values) or len(names) in values:
+        return ""
+    return (
+        f"all values from 0 to {len(names) - 1} occur, and none is {len(names)}, which stands for {names[-1]!r} under "
+        f"reduce_zero_label=True, and 0 is left out: do the {len(names)} classes count from 0? Set "
+        f"reduce_zero_label=False in the data sets and pipelines, or take {names[-1]!r} out of metainfo.classes"
+    )
+
+
+def describe_absent(dataset: Any, values: Collection[int]) -> str:
+    """Say which classes occur in no mask; an empty string for none.
+
+    Args:
+        dataset: A data set of mmseg.
+        values: All that occur in its masks.
+    """
+    first = int(bool(dataset.reduce_zero_label))
+    absent = [
+        f"{name!r} ({value})" for value, name in enumerate(dataset.metainfo["classes"], first) if value not in values
+    ]
+    if not absent:
+        return ""
+    return f"{len(absent)} of the {len(dataset.metainfo['classes'])} classes occur in no mask: {some_of(absent)}"
 
 
 def _check_sizes(

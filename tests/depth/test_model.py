@@ -76,6 +76,22 @@ def test_bins_give_the_mean_of_evenly_spaced_depths_weighted_by_relu_plus_a_tent
     assert head.to_depth(scores).item() == pytest.approx((1 + 0.3 + 10) / 3.1, rel=1e-6)
 
 
+@pytest.mark.parametrize("no_return", [65.535, 10.0, 1e-3])
+def test_depth_that_the_metric_leaves_out_does_not_train(no_return):
+    from mmseg.structures import SegDataSample
+
+    torch.manual_seed(0)
+    head = linear_head(loss_decode=[dict(type="SILogLoss"), dict(type="DepthGradientLoss")])
+    losses = []
+    for value in (0.0, no_return):
+        truth = torch.full((1, 20, 24), 5.0)
+        truth[:, :7] = value
+        samples = [SegDataSample(gt_depth_map=PixelData(data=truth)) for _ in range(2)]
+        losses.append(head.loss(fmaps(), samples))
+    assert losses[0] == losses[1]
+    assert losses[0]["loss_silog"] > 0
+
+
 def test_sigmoid_maps_zero_to_the_middle_of_the_bounds():
     head = linear_head(output="sigmoid", min_depth=1.0, max_depth=5.0)
     assert head.to_depth(torch.zeros(1, 1, 1, 1)).item() == pytest.approx(3)

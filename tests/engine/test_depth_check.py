@@ -188,3 +188,15 @@ def test_depth_in_linked_folders_is_read_without_apples_files_and_left_out_image
     assert "1 is left out (1 .avif)" in told[0]
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
     assert len(dataset) == NUM_PAIRS
+
+
+def test_a_metric_of_another_range_than_the_head_is_told(root):
+    told = []
+    cfg = config(root)
+    cfg.model = dict(decode_head=dict(max_depth=10.0))
+    check_data(cfg, ("train", "val"), tell=told.append)
+    assert told == []
+    cfg.val_evaluator.max_depth = 80.0
+    check_data(cfg, ("train", "val"), tell=told.append)
+    assert "val_evaluator compares depth up to max_depth=80 m" in told[0]
+    assert "max_depth=10 m" in told[0]

@@ -232,3 +232,22 @@ def test_images_of_all_kinds_are_read_through_links_and_what_is_left_out_is_coun
         "street_4.jpg",
         "street_5.jpg",
     ]
+
+
+def test_classes_that_count_from_0_where_0_is_left_out_are_refused(tmp_path):
+    write_masks(tmp_path)
+    text = message(config(tmp_path, reduce_zero_label=True), ("train",))
+    assert "none is 3, which stands for 'box' under reduce_zero_label=True" in text
+    assert "reduce_zero_label=False" in text
+    told = []
+    check_data(config(tmp_path), ("train",), tell=told.append)
+    assert told == []
+
+
+def test_a_class_that_occurs_nowhere_is_told(tmp_path):
+    write_masks(tmp_path)
+    told = []
+    cfg = config(tmp_path, num_classes=4, metainfo=dict(classes=("floor", "wall", "box", "lamp")))
+    cfg.model.auxiliary_head = []
+    check_data(cfg, ("train",), tell=told.append)
+    assert told == ["train: 1 of the 4 classes occur in no mask: 'lamp' (3)"]
