@@ -112,7 +112,7 @@ def _inspect_pairs(part: Part, dataset: Any, pairs: list[Any], findings: Finding
     if totals[-1]:
         share = totals[-1] / max(1, int(totals[1:].sum()))
         findings.add_note(
-            f"{share:.1%} of the measured pixels are at or beyond max_depth={dataset.max_depth:g} m (65535 is often "
+            f"{share:.1%} of the measured pixels are beyond max_depth={dataset.max_depth:g} m (65535 is often "
             f"written for no return): heads and metrics of that max_depth leave them out"
         )
     findings.amounts.update(dict(zip(names, totals.tolist(), strict=True)))
