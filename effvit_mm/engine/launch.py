@@ -13,6 +13,7 @@ from torch import nn
 
 from effvit_mm.checkpoint import check_some_fit, load_trained, load_whole, make_loading_safe, read_weights
 from effvit_mm.engine.explain import explained
+from effvit_mm.engine.parent_death import end_with_launcher
 from effvit_mm.engine.preflight import check_run
 from effvit_mm.engine.run import (
     enable_amp,
@@ -26,6 +27,7 @@ from effvit_mm.engine.run import (
 from effvit_mm.engine.run_end import show_complete, show_end, steps_done
 from effvit_mm.engine.runner import ExactRunner, prepare_processes
 from effvit_mm.engine.schedule_check import RunLength, schedule_notes
+from effvit_mm.engine.work_dir_lock import own_folder
 from effvit_mm.errors import BadInputError
 
 
@@ -60,7 +62,8 @@ def train(
         The runner, after training; None if the run to resume is complete.
 
     Raises:
-        BadInputError: If the config, its model or its data cannot be used, before anything is built.
+        BadInputError: If the config, its model or its data cannot be used, or another run is going in the work dir,
+            before anything is built.
     """
     if amp:
         require_accelerator()
@@ -74,9 +77,15 @@ def train(
         options=options,
     )
     make_loading_safe()
+    end_with_launcher()
     cfg.launcher = launcher
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
+    with own_folder(Path(cfg.work_dir), active=_is_first_process()):
+        return _train(cfg, resume=resume, warns_of_batch=overlays is None and not auto_scale_lr)
+
+
+def _train(cfg: Config, *, resume: bool, warns_of_batch: bool) -> Any:
     if resume:
         checkpoint = enable_resume(cfg)
         done = steps_done(cfg, checkpoint) if checkpoint else None
@@ -97,7 +106,7 @@ def train(
             check_fit = load_whole if cfg.get("resume") else check_some_fit
             check_fit(_unwrapped(runner.model), weights, cfg.load_from)
         del weights
-        if _is_first_process() and overlays is None and not auto_scale_lr:
+        if _is_first_process() and warns_of_batch:
             _say_other_batch(cfg, runner.world_size)
         if isinstance(runner, ExactRunner):
             _say_schedule(cfg, runner)
@@ -150,8 +159,14 @@ def evaluate(
         splits=("test",),
     )
     make_loading_safe()
+    end_with_launcher()
     cfg.launcher = launcher
     cfg.load_from, cfg.resume = str(checkpoint), False
+    with own_folder(Path(cfg.work_dir), active=_is_first_process()):
+        return _evaluate(cfg, checkpoint, tta=tta)
+
+
+def _evaluate(cfg: Config, checkpoint: Path, *, tta: bool) -> dict[str, float]:
     _check(cfg, ("test",))
     if tta:
         enable_tta(cfg)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from effvit_mm.checkpoint import written_whole
 from effvit_mm.engine.gradient_hook import GradientHook
 from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
+from effvit_mm.engine.parent_death import end_workers_with_us
 from effvit_mm.engine.seeding import place_samples
 from effvit_mm.engine.selector_hook import freeze_around_selectors
 
@@ -38,8 +39,8 @@ class ExactRunner(Runner):
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Build MMEngine's data loader, and load each sample under the seed of its place."""
-        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        """Build MMEngine's data loader, load each sample under the seed of its place, and let workers end with us."""
+        loader = end_workers_with_us(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
         return loader if seed is None else place_samples(loader, seed=seed, rank=get_rank())
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
