@@ -41,6 +41,7 @@ from rich.progress import track
 
 from effvit_mm.datasets.toy_layouts import SPLITS, Entry, write_lists, write_scene
 from effvit_mm.datasets.toy_scenes import OBJECT_CLASSES, SEMANTIC_CLASSES, check_size, render_scene
+from effvit_mm.parent_death import end_with
 
 __all__ = ["FORMAT_VERSION", "MANIFEST", "OBJECT_CLASSES", "SEMANTIC_CLASSES", "ensure_toy_scenes", "scene_seed"]
 
@@ -218,6 +219,9 @@ def _show_progress(entries: Iterable[Entry], total: int) -> list[Entry]:
 
 
 def _start_worker() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        end_with(parent.pid)
     cv2.setNumThreads(1)
 
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from effvit_mm.checkpoint import check_some_fit, load_trained, load_whole, make_loading_safe, read_weights
 from effvit_mm.engine.explain import explained
-from effvit_mm.engine.parent_death import end_with_launcher
 from effvit_mm.engine.preflight import check_run
 from effvit_mm.engine.run import (
     enable_amp,
@@ -29,6 +28,7 @@ from effvit_mm.engine.runner import ExactRunner, prepare_processes
 from effvit_mm.engine.schedule_check import RunLength, schedule_notes
 from effvit_mm.engine.work_dir_lock import own_folder
 from effvit_mm.errors import BadInputError
+from effvit_mm.parent_death import end_with_launcher
 
 
 def train(

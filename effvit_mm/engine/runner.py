@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 from effvit_mm.checkpoint import written_whole
 from effvit_mm.engine.gradient_hook import GradientHook
 from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
-from effvit_mm.engine.parent_death import end_workers_with_us
 from effvit_mm.engine.seeding import place_samples
 from effvit_mm.engine.selector_hook import freeze_around_selectors
+from effvit_mm.parent_death import end_workers_with_us
 
 # Hundreds of lines at the start of every run, one for each frozen weight among them; the log file and the dumped config
 # hold them.

@@ -71,7 +71,7 @@ def test_a_killed_training_takes_its_workers_along_and_a_live_one_keeps_its_fold
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_ranks_end_with_the_launcher_that_was_killed(tmp_path):
-    code = "import os, time; from pathlib import Path; from effvit_mm.engine.parent_death import end_with_launcher\n"
+    code = "import os, time; from pathlib import Path; from effvit_mm.parent_death import end_with_launcher\n"
     code += "end_with_launcher(); Path(os.environ['RANK']).touch(); time.sleep(600)"
     (tmp_path / "rank.py").write_text(code)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "rank.py"]
