@@ -21,6 +21,7 @@ from effvit_mm.engine.coco_leaks import describe_shared
 from effvit_mm.engine.coco_use import describe_left_out, images_left_out, learnt_from, masks_loaded
 from effvit_mm.engine.dataset_spec import check_presence, evaluators_of
 from effvit_mm.engine.depth_check import check_depth, reads_depth
+from effvit_mm.engine.evaluator_check import Source, check_ids_of_sources, check_same_images, differing_objects
 from effvit_mm.engine.picture_check import check_pictures, turns_images
 from effvit_mm.engine.segmentation_check import check_segmentation, pairs_masks
 from effvit_mm.engine.types_of_ours import how_to_register
@@ -70,16 +71,29 @@ def check_data(
         classified += [(split, leaf) for leaf in leaves if reads_classes(leaf, scope)]
     _check_presence(cfg, datasets)
     checked: dict[tuple[Path, Path, bool], list[Any]] = {}
+    sources: dict[str, list[Source]] = {}
+    contents: dict[Path, Any] = {}
     for split, dataset in datasets:
-        evaluators = evaluators_of(cfg, split)
         key = (path_in(dataset, dataset["ann_file"]), pictures_of(dataset), split == "train")
         if key not in checked:
-            content, ids = _check_coco(split, dataset, evaluators)
+            content, ids = _check_coco(split, dataset, evaluators_of(cfg, split))
             for note in _notes_of(cfg.get("model"), split, dataset, content, ids, odd=open_pictures):
                 tell(f"{split}: {note}")
-            if open_pictures:
-                check_pictures(pictures_of(dataset), content["images"], key[0], turns=turns_images(dataset), tell=tell)
-            checked[key] = [image["file_name"] for image in content["images"]]
+            checked[key] = content["images"]
+            if split != "train":
+                contents[key[0]] = content
+        if split != "train":
+            content = contents[key[0]]
+            used = _taken(content["images"], dataset.get("indices"))
+            sources.setdefault(split, []).append(Source(key[0], key[1], content, used))
+    for split, of_split in sources.items():
+        leaves = [dataset for name, dataset in datasets if name == split]
+        if len(leaves) == len(list(leaves_of(cfg[f"{split}_dataloader"].dataset, f"{split}_dataloader.dataset"))):
+            _check_evaluators(cfg, split, leaves[0], of_split, tell)
+    turns = {(path_in(one, one["ann_file"]), pictures_of(one)): turns_images(one) for _, one in reversed(datasets)}
+    for (file, folder, _), images in checked.items() if open_pictures else ():
+        check_pictures(folder, images, file, turns=turns[file, folder], tell=tell)
+    checked = {key: [image["file_name"] for image in images] for key, images in checked.items()}
     for note in describe_shared(checked):
         tell(note)
     check_segmentation(cfg, masked, TOY_HINT, open_masks=open_pictures, tell=tell)
@@ -166,14 +180,16 @@ def pictures_of(dataset: Any) -> Path:
 def _check_presence(cfg: Config, datasets: list[tuple[str, Any]]) -> None:
     if not datasets:
         return
-    parts: dict[str, str | Path] = {}
+    named: list[tuple[str, str | Path]] = []
     for split, dataset in datasets:
-        parts[f"{split} annotations"] = path_in(dataset, dataset["ann_file"])
-        parts[f"{split} pictures   "] = f"{pictures_of(dataset)}/"
-    for split in {split for split, _ in datasets} - {"train"}:
-        for evaluator in evaluators_of(cfg, split):
-            if evaluator.get("ann_file"):
-                parts[f"{split} evaluator  "] = evaluator.ann_file
+        named += [(f"{split} annotations", path_in(dataset, dataset["ann_file"]))]
+        named += [(f"{split} pictures   ", f"{pictures_of(dataset)}/")]
+    for split in dict.fromkeys(split for split, _ in datasets if split != "train"):
+        files = [evaluator.get("ann_file") for evaluator in evaluators_of(cfg, split)]
+        named += [(f"{split} evaluator  ", file) for file in files if file]
+    # Of several parts of one kind, as a ConcatDataset has them, each keeps its line.
+    numbers = [sum(what == other for other, _ in named[:place]) + 1 for place, (what, _) in enumerate(named)]
+    parts = {f"{what} {n}" if n > 1 else what: path for n, (what, path) in zip(numbers, named, strict=True)}
     root = Path(datasets[0][1].get("data_root") or ".")
     source = SOURCES["CocoDataset"].format(root=f"{root}/")
     if all(_is_of_a_user(dataset) for _, dataset in datasets):
@@ -215,18 +231,6 @@ def _check_coco(split: str, dataset: Any, evaluators: list[Any]) -> tuple[dict[s
     ids = _check_classes(split, dataset, file, content)
     if compared:
         _check_use(split, dataset, file, content, ids)
-    for place, evaluator in enumerate(evaluators):
-        name = f"{split}_evaluator{f'.{place}' if len(evaluators) > 1 else ''}"
-        if is_coco_metric(evaluator):
-            check_output(name, evaluator)
-        if not evaluator.get("format_only"):
-            if is_coco_metric(evaluator):
-                check_numbers(name, evaluator)
-            if evaluator.get("ann_file"):
-                _check_evaluator(split, evaluator, file, content, ids)
-            elif is_coco_metric(evaluator):
-                # Without a file of its own it numbers annotations and classes itself.
-                check_ids(file, evaluator, content["images"], [], [])
     return content, ids
 
 
@@ -271,18 +275,59 @@ def _check_use(split: str, dataset: Any, file: Path, content: dict[str, Any], id
         check_masks(file, content, used, short=True)
 
 
-def _check_evaluator(split: str, evaluator: Any, file: Path, content: dict[str, Any], ids: list[Any]) -> None:
-    """Check the file an evaluator reads: that it is of the same pictures, and what COCO's evaluation asks of it."""
+def _taken(images: list[Any], indices: Any) -> list[Any]:
+    """Return the images that a data set's ``indices`` leave of its file, as MMEngine takes them."""
+    if isinstance(indices, int):
+        return images[:indices] if indices >= 0 else images[indices:]
+    return images if indices is None else [images[index] for index in indices]
+
+
+def _check_evaluators(
+    cfg: Config, split: str, dataset: Any, sources: list[Source], tell: Callable[[str], object]
+) -> None:
+    """Check what the evaluators of a split read: the same images, and what COCO's evaluation asks."""
+    evaluators = evaluators_of(cfg, split)
+    for number, evaluator in enumerate(evaluators):
+        place = f"{split}_evaluator{f'.{number}' if len(evaluators) > 1 else ''}"
+        is_coco = is_coco_metric(evaluator)
+        if is_coco:
+            check_output(place, evaluator)
+        if evaluator.get("format_only"):
+            continue
+        if is_coco:
+            check_numbers(place, evaluator)
+        if is_coco or evaluator.get("ann_file"):
+            check_ids_of_sources(split, sources)
+        if evaluator.get("ann_file"):
+            _check_own_file(cfg, place, evaluator, split, dataset, sources, tell)
+        elif is_coco:
+            # Without a file of its own it numbers annotations and classes itself.
+            for source in sources:
+                check_ids(source.file, evaluator, source.images, [], [])
+
+
+def _check_own_file(
+    cfg: Config,
+    place: str,
+    evaluator: Any,
+    split: str,
+    dataset: Any,
+    sources: list[Source],
+    tell: Callable[[str], object],
+) -> None:
     own = Path(evaluator["ann_file"])
-    if not own.samefile(file):
-        pictures = {image["id"] for image in content["images"]}
-        content = read_coco(own)
-        unknown = pictures - {image["id"] for image in content["images"]}
-        if unknown:
-            raise BadInputError(
-                f"{split}_evaluator.ann_file {own} lacks {len(unknown)} of the {len(pictures)} pictures of {file}, "
-                f"which {split}_dataloader reads; give both the same file"
+    shared = next((source for source in sources if own.samefile(source.file)), None)
+    content = shared.content if shared else read_coco(own)
+    check_same_images(place, own, content, split, sources)
+    if shared is None:
+        _check_other_folders(cfg, place, own, sources)
+        odd = differing_objects(content, sources)
+        if odd:
+            tell(
+                f"{split}: {odd} of the {len(content['images'])} images have other objects in {place}.ann_file {own} "
+                f"than in {sources[0].file}; figures are measured against {own}"
             )
+    ids = _check_classes(split, dataset, own, content)
     wanted = _of(content, ids)
     check_crowds(own, wanted)
     if is_coco_metric(evaluator):
@@ -291,6 +336,22 @@ def _check_evaluator(split: str, evaluator: Any, file: Path, content: dict[str, 
     metric = evaluator.get("metric")
     if "segm" in (metric if isinstance(metric, list | tuple) else [metric]):
         check_masks(own, content, wanted, short=False)
+
+
+def _check_other_folders(cfg: Config, place: str, own: Path, sources: list[Source]) -> None:
+    """Refuse an evaluator's file that another split reads with images of another folder, which may have equal names."""
+    folders = {source.folder.resolve() for source in sources}
+    for split in ("train", "val", "test"):
+        name = f"{split}_dataloader.dataset"
+        for leaf in leaves_of((cfg.get(f"{split}_dataloader") or {}).get("dataset"), name):
+            if not reads_coco(leaf, name, cfg.get("default_scope") or "mmdet"):
+                continue
+            file, folder = path_in(leaf, leaf["ann_file"]), pictures_of(leaf)
+            if file.is_file() and own.samefile(file) and folder.resolve() not in folders:
+                raise BadInputError(
+                    f"{place}.ann_file {own} is the file of {name}, whose images lie in {folder}, and those that are "
+                    f"measured lie in {sources[0].folder}; give the evaluator {sources[0].file}"
+                )
 
 
 def _check_classes(split: str, dataset: Any, file: Path, content: dict[str, Any]) -> list[Any]:

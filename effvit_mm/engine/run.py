@@ -1,5 +1,6 @@
 """From a command line to a config that MMEngine's Runner can run."""
 
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -198,12 +199,54 @@ def _check_without_data(cfg: Config, splits: tuple[str, ...]) -> None:
 
 
 def _move_data(cfg: Config, data_root: Path) -> None:
-    """Replace the root of every data set, also inside wrappers, and of the evaluators' annotation files under it."""
+    """Replace the root of every data set, also inside wrappers, and of whatever else is named with its root before it.
+
+    Raises:
+        BadInputError: If no data set has a root, or two of them would become one.
+    """
+    moved: set[int] = set()
+    any_root = False
     for split in ("train", "val", "test"):
-        for dataset in leaves_of((cfg.get(f"{split}_dataloader") or {}).get("dataset"), f"{split}_dataloader.dataset"):
-            if not isinstance(dataset.get("data_root"), str):
-                continue
-            old_root, dataset.data_root = dataset.data_root, f"{data_root}/"
-            for evaluator in evaluators_of(cfg, split):
-                if str(evaluator.get("ann_file", "")).startswith(old_root):
-                    evaluator.ann_file = f"{data_root}/{evaluator.ann_file[len(old_root) :].lstrip('/')}"
+        name = f"{split}_dataloader.dataset"
+        leaves = list(leaves_of((cfg.get(f"{split}_dataloader") or {}).get("dataset"), name))
+        leaves = [leaf for leaf in leaves if isinstance(leaf.get("data_root"), str)]
+        roots = list(dict.fromkeys(leaf.data_root for leaf in leaves))
+        any_root = any_root or bool(roots)
+        for evaluator in evaluators_of(cfg, split):
+            # Two splits may share one dict.
+            if id(evaluator) not in moved:
+                moved.add(id(evaluator))
+                _move_paths(evaluator, ("ann_file", "seg_prefix"), roots, data_root)
+        seen: dict[str, str] = {}
+        for leaf in leaves:
+            old = leaf.data_root
+            _move_paths(leaf, ("ann_file", "proposal_file"), [old] if Path(old).is_absolute() else [], data_root)
+            if isinstance(leaf.get("data_prefix"), dict) and Path(old).is_absolute():
+                _move_paths(leaf.data_prefix, tuple(leaf.data_prefix), [old], data_root)
+            what = f"{leaf.get('ann_file')} {leaf.get('data_prefix')}"
+            if os.path.abspath(seen.setdefault(what, old)) != os.path.abspath(old):
+                raise BadInputError(
+                    f"--data-root {data_root} takes the place of every root, and {name} has several data sets that "
+                    f"their roots alone tell apart ({seen[what]} and {old}); set each with --cfg-options"
+                )
+            leaf.data_root = f"{data_root}/"
+    if not any_root:
+        raise BadInputError(
+            f"--data-root {data_root} takes the place of data_root, and no data set of the config has one; set "
+            f"data_root in its data sets, with ann_file and data_prefix below it"
+        )
+
+
+def _move_paths(spec: Any, keys: tuple[str, ...], roots: list[str], data_root: Path) -> None:
+    """Move those of a dict's paths that lie under one of the roots, the innermost that holds them."""
+    for key in keys:
+        path = spec.get(key)
+        if not isinstance(path, str) or not path or "://" in path:
+            continue
+        places = {Path(os.path.abspath(root)): None for root in roots if "://" not in root}
+        file = Path(os.path.abspath(path))
+        above = [place for place in places if file.is_relative_to(place)]
+        if above:
+            root = max(above, key=lambda place: len(place.parts))
+            slash = "/" if path.endswith("/") else ""
+            spec[key] = f"{data_root / file.relative_to(root)}{slash}"
