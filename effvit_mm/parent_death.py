@@ -12,8 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-
-from torch.utils.data import DataLoader
+from typing import Any
 
 SECONDS = 1.0
 
@@ -43,11 +42,11 @@ def end_with_launcher() -> None:
         end_with(os.getppid())
 
 
-def end_workers_with_us(loader: DataLoader) -> DataLoader:
+def end_workers_with_us(loader: Any) -> Any:
     """Let the workers of a data loader end with the process that starts them.
 
     Args:
-        loader: A loader that has not been iterated yet; changed in place. What its workers call first is still called.
+        loader: torch's ``DataLoader`` that has not been iterated yet; changed in place. What its workers call first is still called.
 
     Returns:
         The same loader.

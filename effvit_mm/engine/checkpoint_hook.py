@@ -64,8 +64,11 @@ class KeepingCheckpointHook(CheckpointHook):
         if num_kept > 0:
             self.keep_ckpt_ids.clear()
             self.keep_ckpt_ids.extend(kept[-num_kept:])
+            present = {self.filename_tmpl.format(kept_step) for kept_step in kept[-num_kept:]}
             for old in kept[:-num_kept] if is_main_process() else ():
-                Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)
+                name = self.filename_tmpl.format(old)
+                if name not in present:  # a template without a number has one name for all
+                    Path(self.out_dir, name).unlink(missing_ok=True)
             runner.message_hub.update_info("keep_ckpt_ids", kept[-num_kept:])
 
 

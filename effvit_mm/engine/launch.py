@@ -13,13 +13,13 @@ from torch import nn
 
 from effvit_mm.checkpoint import check_some_fit, load_trained, load_whole, make_loading_safe, read_weights
 from effvit_mm.engine.explain import explained
+from effvit_mm.engine.last_checkpoint import checkpoint_folder, last_checkpoint_of, last_whole_checkpoint
 from effvit_mm.engine.preflight import check_run
 from effvit_mm.engine.run import (
     enable_amp,
     enable_auto_scale_lr,
     enable_resume,
     enable_tta,
-    last_whole_checkpoint,
     load_config,
     require_accelerator,
 )
@@ -81,7 +81,10 @@ def train(
     cfg.launcher = launcher
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    with own_folder(Path(cfg.work_dir), active=_is_first_process()):
+    work_dir = Path(cfg.work_dir)
+    checkpoints = checkpoint_folder(cfg) or work_dir
+    first = _is_first_process()
+    with own_folder(work_dir, active=first), own_folder(checkpoints, active=first and checkpoints != work_dir):
         return _train(cfg, resume=resume, warns_of_batch=overlays is None and not auto_scale_lr)
 
 
@@ -96,7 +99,7 @@ def _train(cfg: Config, *, resume: bool, warns_of_batch: bool) -> Any:
         print(f"resuming from {checkpoint}" if checkpoint else f"nothing to resume in {cfg.work_dir}: starting anew")
     _check(cfg, ("train", "val"))
     if not resume and _is_first_process():
-        _say_earlier_run(Path(cfg.work_dir))
+        _say_earlier_run(cfg)
     prepare_processes(cfg)
     weights = _weights_to_start_from(cfg)
     with explained(cfg):
@@ -112,7 +115,7 @@ def _train(cfg: Config, *, resume: bool, warns_of_batch: bool) -> Any:
             _say_schedule(cfg, runner)
         runner.train()
     if _is_first_process():
-        show_end(cfg, last_whole_checkpoint(Path(cfg.work_dir)))
+        show_end(cfg, last_checkpoint_of(cfg))
     return runner
 
 
@@ -185,12 +188,12 @@ def _check(cfg: Config, splits: tuple[str, ...]) -> None:
         check_run(cfg, splits)
 
 
-def _say_earlier_run(work_dir: Path) -> None:
+def _say_earlier_run(cfg: Config) -> None:
     """Say so where a run begins in the folder of another."""
-    earlier = last_whole_checkpoint(work_dir)
+    earlier = last_checkpoint_of(cfg)
     if earlier:
         print(
-            f"{work_dir} holds {earlier.name} of an earlier run; this one writes over files of the same names: "
+            f"{earlier.parent} holds {earlier.name} of an earlier run; this one writes over files of the same names: "
             f"--resume goes on with a run, another --work-dir keeps both"
         )
 

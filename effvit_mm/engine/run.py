@@ -1,8 +1,6 @@
 """From a command line to a config that MMEngine's Runner can run."""
 
 import os
-import re
-import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from effvit_mm.config_options import set_options
 from effvit_mm.engine.config_check import check_config, check_shapes, check_work_dir
 from effvit_mm.engine.data_check import leaves_of
 from effvit_mm.engine.dataset_spec import evaluators_of
+from effvit_mm.engine.last_checkpoint import checkpoint_folder, last_checkpoint_of, named_last
 from effvit_mm.engine.model_check import check_build, check_model
 from effvit_mm.engine.overlays import apply_overlay, keep_few_pictures, make_toy_scenes
 from effvit_mm.errors import BadInputError
@@ -135,36 +134,28 @@ def enable_resume(cfg: Config) -> Path | None:
         The checkpoint, or None where there is none yet and the run starts from the beginning.
 
     Raises:
-        BadInputError: If the checkpoint holds weights alone, or says nothing of where its run was.
+        BadInputError: If the checkpoint holds weights alone, says nothing of where its run was, or is named by
+            ``last_checkpoint`` and not there; or if ``out_dir`` is no folder.
     """
-    latest = last_whole_checkpoint(Path(cfg.work_dir))
+    folder = checkpoint_folder(cfg)
+    if folder is None:
+        raise BadInputError(
+            "--resume looks for checkpoints in folders, and CheckpointHook.out_dir is none; go on from one of them "
+            "with load_from=... and resume=True in the config, without --resume"
+        )
+    latest = last_checkpoint_of(cfg)
+    named = named_last(Path(cfg.work_dir))
+    if latest is None and named is not None:
+        raise BadInputError(
+            f"{cfg.work_dir}/last_checkpoint names {named}, and {folder} holds no checkpoint that is "
+            f"whole; put it there, or remove last_checkpoint to start anew"
+        )
     cfg.resume = latest is not None
     if latest is not None:
         cfg.load_from = str(latest)
         # The order of the data follows from the seed, which the run may have drawn itself.
         cfg.randomness = {**cfg.get("randomness", {}), "seed": _resumable_meta(latest, cfg).get("seed")}
     return latest
-
-
-def last_whole_checkpoint(work_dir: Path) -> Path | None:
-    """Return the last ``epoch_*.pth`` or ``iter_*.pth`` of a folder's last run that was written to its end.
-
-    torch's checkpoints are zip archives, whose directory is written last: a file without it was cut off. MMEngine's
-    ``last_checkpoint`` names what was written last: files that are older may be of another run, which had come further.
-    """
-    try:
-        named = (work_dir / "last_checkpoint").read_text(encoding="utf-8").strip()
-        since = (work_dir / Path(named).name).stat().st_mtime_ns
-    except OSError:
-        since = 0
-
-    def recency(path: Path) -> tuple[bool, int]:
-        written = path.stat().st_mtime_ns
-        return written >= since, int(path.stem.split("_")[1]) if written >= since else written
-
-    checkpoints = [path for path in work_dir.glob("*.pth") if re.fullmatch(r"(epoch|iter)_\d+", path.stem)]
-    checkpoints.sort(key=recency, reverse=True)
-    return next((path for path in checkpoints if zipfile.is_zipfile(path)), None)
 
 
 def _resumable_meta(checkpoint: Path, cfg: Config) -> dict[str, Any]:

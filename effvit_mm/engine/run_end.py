@@ -8,6 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from effvit_mm.checkpoint import load_safely
+from effvit_mm.engine.last_checkpoint import USUAL, own_template
 from effvit_mm.engine.report import show_figures
 
 
@@ -18,17 +20,26 @@ def steps_done(cfg: Config, checkpoint: Path) -> str | None:
 
     Args:
         cfg: The config of the run.
-        checkpoint: Its last whole checkpoint, ``epoch_<n>.pth`` or ``iter_<n>.pth``.
+        checkpoint: Its last whole checkpoint.
     """
-    unit, number = checkpoint.stem.split("_")
+    unit, number = _place(cfg, checkpoint)
     last = (cfg.get("train_cfg") or {}).get(f"max_{unit}s")
-    if not isinstance(last, int) or isinstance(last, bool) or int(number) < last:
+    if not isinstance(last, int) or isinstance(last, bool) or number < last:
         return None
     figures = Path(cfg.work_dir, "metrics.json")
     validates = cfg.get("val_cfg") is not None
     if validates and (not figures.is_file() or figures.stat().st_mtime < checkpoint.stat().st_mtime):
         return None
     return f"{number} of {last} {'epochs' if unit == 'epoch' else 'iterations'}"
+
+
+def _place(cfg: Config, checkpoint: Path) -> tuple[str, int]:
+    """Return how far a checkpoint's run had come; a name of one's own may count anything, and the file is asked."""
+    if own_template(cfg) is None and USUAL.fullmatch(checkpoint.name):
+        unit, number = checkpoint.stem.split("_")
+        return unit, int(number)
+    unit = "epoch" if "max_epochs" in (cfg.get("train_cfg") or {}) else "iter"
+    return unit, load_safely(checkpoint)["meta"][unit]
 
 
 def show_complete(cfg: Config, checkpoint: Path, done: str) -> None:

@@ -9,11 +9,11 @@ from cases import ROOT
 from mmengine.config import Config
 
 from effvit_mm.engine.config_check import check_config
+from effvit_mm.engine.last_checkpoint import last_checkpoint_of, last_whole_checkpoint
 from effvit_mm.engine.run import (
     enable_amp,
     enable_auto_scale_lr,
     enable_resume,
-    last_whole_checkpoint,
     load_config,
     require_accelerator,
 )
@@ -164,6 +164,40 @@ def test_a_run_in_the_folder_of_one_that_came_further_is_resumed_from_its_own_ch
     (tmp_path / "epoch_3.pth").write_bytes(b"torn")
     os.utime(tmp_path / "epoch_3.pth", ns=(10**9, 10**9 * 5))
     assert last_whole_checkpoint(tmp_path).name == "epoch_12.pth"
+
+
+@pytest.mark.parametrize("template", ["ckpt_{}.pth", "mine-{:03d}.ckpt", "all.pth"])
+@pytest.mark.parametrize("out_dir", [None, "kept"])
+def test_checkpoints_under_names_and_in_a_folder_of_ones_own_are_resumed(tmp_path, template, out_dir):
+    hook = dict(type="CheckpointHook", filename_tmpl=template, out_dir=out_dir and str(tmp_path / out_dir))
+    cfg = Config(dict(work_dir=str(tmp_path / "run"), default_hooks=dict(checkpoint=hook)))
+    folder = tmp_path / "kept/run" if out_dir else tmp_path / "run"
+    for made in (folder, tmp_path / "run"):
+        made.mkdir(parents=True, exist_ok=True)
+    checkpoints(folder, *{template.format(step) for step in (2, 10)})
+    # As where the folder was moved since.
+    (tmp_path / "run/last_checkpoint").write_text(f"/elsewhere/{template.format(10)}")
+    assert enable_resume(cfg) == folder / template.format(10)
+
+
+def test_a_checkpoint_that_last_checkpoint_names_is_resumed_whatever_the_config_calls_them(tmp_path):
+    checkpoints(tmp_path, "ckpt_2.pth")
+    (tmp_path / "last_checkpoint").write_text("/elsewhere/ckpt_2.pth")
+    assert enable_resume(Config(dict(work_dir=str(tmp_path)))).name == "ckpt_2.pth"
+
+
+def test_checkpoints_that_lie_in_no_folder_are_not_looked_for(tmp_path):
+    hook = dict(type="CheckpointHook", out_dir="s3://bucket")
+    cfg = Config(dict(work_dir=str(tmp_path), default_hooks=dict(checkpoint=hook)))
+    assert last_checkpoint_of(cfg) is None
+    with pytest.raises(BadInputError, match=r"out_dir is none; .*load_from"):
+        enable_resume(cfg)
+
+
+def test_a_checkpoint_that_is_named_and_gone_is_refused(tmp_path):
+    (tmp_path / "last_checkpoint").write_text("/elsewhere/epoch_2.pth")
+    with pytest.raises(BadInputError, match=r"last_checkpoint names /elsewhere/epoch_2\.pth.*start anew"):
+        enable_resume(Config(dict(work_dir=str(tmp_path))))
 
 
 def test_resuming_without_a_checkpoint_starts_anew_and_keeps_the_weights_to_start_from(tmp_path):

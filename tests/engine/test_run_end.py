@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from effvit_mm.engine.run_end import show_complete, show_end, steps_done
@@ -37,6 +38,15 @@ def test_a_run_is_complete_when_its_last_checkpoint_and_the_figures_after_it_are
 
 def test_a_run_with_epochs_left_is_not_complete(work_dir):
     assert steps_done(run_config(work_dir, max_epochs=4), work_dir / "epoch_3.pth") is None
+
+
+def test_checkpoints_with_names_of_ones_own_are_asked_how_far_they_are(work_dir):
+    cfg = run_config(work_dir)
+    cfg.val_cfg = None
+    cfg.default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, filename_tmpl="epoch_{}.pth"))
+    for epoch, said in ((2, None), (3, "3 of 3 epochs")):
+        torch.save({"meta": {"epoch": epoch, "iter": 200}}, work_dir / "epoch_200.pth")
+        assert steps_done(cfg, work_dir / "epoch_200.pth") == said
 
 
 def test_a_run_killed_in_its_last_validation_is_not_complete(work_dir):
