@@ -46,7 +46,8 @@ def end_workers_with_us(loader: Any) -> Any:
     """Let the workers of a data loader end with the process that starts them.
 
     Args:
-        loader: torch's ``DataLoader`` that has not been iterated yet; changed in place. What its workers call first is still called.
+        loader: A ``DataLoader`` that has not been iterated yet; changed in place. What its workers call first is still
+            called.
 
     Returns:
         The same loader.

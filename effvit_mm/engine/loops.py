@@ -12,6 +12,7 @@ from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
 
+from effvit_mm.engine.batches_hook import no_batch
 from effvit_mm.engine.seeding import seed_iteration, set_epoch, start_at
 
 
@@ -82,7 +83,7 @@ class ExactIterLoop(_ExactLoop, IterBasedTrainLoop):
                 yield batch
             to_skip = getattr(self.dataloader.batch_sampler, "num_to_skip", 0)
             if not given and not to_skip:
-                raise ValueError("the training data loader gives no batch; lower batch_size or set drop_last=False")
+                raise no_batch(self.dataloader, "train")
             iteration += given
             data_pass += 1
             set_epoch(self.dataloader, data_pass)

@@ -15,6 +15,7 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader
 
 from effvit_mm.checkpoint import written_whole
+from effvit_mm.engine.batches_hook import BatchesHook, require_batches
 from effvit_mm.engine.gradient_hook import GradientHook
 from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
 from effvit_mm.engine.seeding import place_samples
@@ -52,8 +53,16 @@ class ExactRunner(Runner):
             name = loop.get("type") or ("EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop")
             if name in LOOPS:
                 loop.pop("type", None)
-                return LOOPS[name](**loop, runner=self, dataloader=self._train_dataloader)
-        return super().build_train_loop(loop)
+                return _with_batches(LOOPS[name](**loop, runner=self, dataloader=self._train_dataloader), "train")
+        return _with_batches(super().build_train_loop(loop), "train")
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the validation loop, whose loader must give a batch."""
+        return _with_batches(super().build_val_loop(loop), "val")
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the test loop, whose loader must give a batch."""
+        return _with_batches(super().build_test_loop(loop), "test")
 
     def dump_config(self) -> None:
         """Write nothing yet: a run that is refused would leave its config beside the checkpoints of another."""
@@ -63,11 +72,13 @@ class ExactRunner(Runner):
         super().dump_config()
         if not any(isinstance(hook, GradientHook) for hook in self.hooks):
             self.register_hook(GradientHook())
+        self.register_hook(BatchesHook())
         return super().train()
 
     def test(self) -> dict[str, float]:
         """Write the config into the work dir, and test."""
         super().dump_config()
+        self.register_hook(BatchesHook())
         return super().test()
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -100,6 +111,11 @@ class ExactRunner(Runner):
         remedy = "Earlier checkpoints are as they were; {first} (or give another --work-dir) and go on with --resume"
         with written_whole(Path(out_dir, filename), remedy=remedy, active=is_main_process()) as partial:
             super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+
+
+def _with_batches(loop: BaseLoop, split: str) -> BaseLoop:
+    require_batches(loop.dataloader, split)
+    return loop
 
 
 def _for_the_file_alone(message: str) -> bool:
