@@ -36,6 +36,11 @@ def workplace(tmp_path_factory):
 
 
 @leaves
+def test_a_run_keeps_few_checkpoints(leaf):
+    assert 1 <= load_config(leaf).default_hooks.checkpoint.max_keep_ckpts <= 3
+
+
+@leaves
 def test_leaf_says_what_it_trains_with_which_command_and_at_which_cost(leaf):
     text = ast.get_docstring(ast.parse(leaf.read_text()))
     assert f"python tools/train.py configs/{name_of(leaf)}.py" in text
