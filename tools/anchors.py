@@ -10,10 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
+# The first imports: of the settings of threads before torch, and of the shims that OpenMMLab must find in place.
+import openmp  # noqa: F401  # isort: split
 from rich.console import Console
 from rich.table import Table
 
-# The first import: OpenMMLab must find the shims in place.
 import effvit_mm  # noqa: F401  # isort: split
 from effvit_mm.engine.anchor_drawing import SIZE, draw_anchors
 from effvit_mm.errors import MendableError

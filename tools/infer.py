@@ -9,7 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-# The first import: OpenMMLab must find the shims in place.
+# The first imports: of the settings of threads before torch, and of the shims that OpenMMLab must find in place.
+import openmp  # noqa: F401  # isort: split
+
 import effvit_mm  # noqa: F401  # isort: split
 from effvit_mm.config_options import ConfigOptions
 from effvit_mm.errors import MendableError
