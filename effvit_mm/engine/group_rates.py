@@ -35,6 +35,7 @@ class PerGroupOneCycleLR(OneCycleLR):
         base = optimizer.defaults["lr"]
         peaks = [eta_max * (group.get("initial_lr", group["lr"]) / base) for group in optimizer.param_groups]
         super().__init__(optimizer, eta_max=peaks, **kwargs)
+        self.eta_max = eta_max
 
 
 def check_group_rates(cfg: Config) -> None:

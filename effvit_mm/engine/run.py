@@ -154,7 +154,10 @@ def enable_resume(cfg: Config) -> Path | None:
     if latest is not None:
         cfg.load_from = str(latest)
         # The order of the data follows from the seed, which the run may have drawn itself.
-        cfg.randomness = {**cfg.get("randomness", {}), "seed": _resumable_meta(latest, cfg).get("seed")}
+        randomness, seed = cfg.get("randomness") or {}, _resumable_meta(latest, cfg).get("seed")
+        if randomness.get("seed") not in (None, seed):
+            print(f"the seed stays {seed}, as {latest.name} has it, and not randomness.seed={randomness['seed']}")
+        cfg.randomness = {**randomness, "seed": seed}
     return latest
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from effvit_mm.checkpoint import written_whole
 from effvit_mm.engine.batches_hook import BatchesHook, require_batches
 from effvit_mm.engine.gradient_hook import GradientHook
 from effvit_mm.engine.loops import ExactEpochLoop, ExactIterLoop
+from effvit_mm.engine.resume_check import check_restored
 from effvit_mm.engine.seeding import place_samples
 from effvit_mm.engine.selector_hook import freeze_around_selectors
 from effvit_mm.parent_death import end_workers_with_us
@@ -35,6 +37,8 @@ class ExactRunner(Runner):
     Stock training loops of a config are built as :class:`ExactEpochLoop` and :class:`ExactIterLoop`, data loaders load
     each sample under the seed of its place, and checkpoints appear under their name only once they are whole.
     """
+
+    _late_schedulers: Sequence[Any] = ()
 
     @staticmethod
     def build_dataloader(
@@ -68,16 +72,36 @@ class ExactRunner(Runner):
         """Write nothing yet: a run that is refused would leave its config beside the checkpoints of another."""
 
     def train(self) -> nn.Module:
-        """Write the config into the work dir, and train; gradients are looked at unless the config has its own way."""
-        super().dump_config()
+        """Train; gradients are looked at unless the config has its own way."""
         if not any(isinstance(hook, GradientHook) for hook in self.hooks):
             self.register_hook(GradientHook())
         self.register_hook(BatchesHook())
         return super().train()
 
-    def test(self) -> dict[str, float]:
-        """Write the config into the work dir, and test."""
+    def load_or_resume(self) -> None:
+        """Take in the weights, or go on with a run, and write the config into the work dir once that is done."""
+        super().load_or_resume()
         super().dump_config()
+
+    def resume(self, *args: Any, **kwargs: Any) -> None:
+        """Go on with a run; schedules that had ended with it, and now end later, make the step that they left out."""
+        super().resume(*args, **kwargs)
+        for scheduler in self._late_schedulers:
+            scheduler.step()
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint; where the run goes on from it, compare what it restores with the config.
+
+        Raises:
+            BadInputError: If both differ.
+        """
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        if self._resume:
+            self._late_schedulers = check_restored(self, checkpoint, filename)
+        return checkpoint
+
+    def test(self) -> dict[str, float]:
+        """Test; a loop without a batch is refused."""
         self.register_hook(BatchesHook())
         return super().test()
 
