@@ -88,9 +88,11 @@ def _of_optimizers(runner: Runner, checkpoint: Mapping[str, Any]) -> Iterator[st
         return
     if isinstance(wrapper, OptimWrapperDict):
         for name, one in wrapper.items():
-            yield from _of_groups(f"optim_wrapper.{name}", one.param_groups, (saved.get(name) or {})["param_groups"])
+            states = (saved.get(name) or {}).get("param_groups", [])
+            yield from _of_groups(f"optim_wrapper.{name}", one.optimizer.param_groups, states)
     elif isinstance(wrapper, OptimWrapper) and "param_groups" in saved:
-        yield from _of_groups("optim_wrapper", wrapper.param_groups, saved["param_groups"])
+        # The wrapper's own list has one group more, for the log.
+        yield from _of_groups("optim_wrapper", wrapper.optimizer.param_groups, saved["param_groups"])
 
 
 def _of_groups(place: str, groups: list[Any], saved: list[Any]) -> Iterator[str]:

@@ -105,6 +105,16 @@ def test_a_longer_run_of_the_same_schedule_is_the_run_that_was_left_alone(tmp_pa
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_groups_of_single_parameters_go_on_and_other_multipliers_are_refused(tmp_path):
+    slowed = {"optim_wrapper.paramwise_cfg": dict(custom_keys=dict(bias=dict(lr_mult=0.5)))}
+    run(tmp_path, "iter", 3, param_scheduler=None, **slowed)
+    resumed = run(tmp_path, "iter", 4, resume=True, config_name="more", param_scheduler=None, **slowed)
+    assert resumed.iter == 4
+    other = {"optim_wrapper.paramwise_cfg": dict(custom_keys=dict(bias=dict(lr_mult=0.1)))}
+    with pytest.raises(BadInputError, match=r"optimizer\.lr: 0\.005 in the checkpoint, 0\.001 in the config"):
+        run(tmp_path, "iter", 5, resume=True, config_name="other", param_scheduler=None, **other)
+
+
 def test_another_seed_other_epochs_and_another_best_figure_are_told(trained, capsys):
     folder = trained["epoch"]
     saved = load_safely(folder / "epoch_1.pth")
