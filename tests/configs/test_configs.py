@@ -11,11 +11,16 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
+from effvit_mm.engine.figure_check import check_figures
 from effvit_mm.engine.model_check import check_model
 from effvit_mm.engine.run import load_config
 
-# Said by mmseg's losses, whatever they are given.
-pytestmark = pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore`` is False:UserWarning")
+pytestmark = [
+    # Said by mmseg's losses, whatever they are given.
+    pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore`` is False:UserWarning"),
+    # Said where mmdet's metrics are imported.
+    pytest.mark.filterwarnings("ignore:faster_coco_eval is not installed:UserWarning"),
+]
 
 OVERLAYS = ROOT / "configs/_base_/toy"
 # Objects of every class are among them.
@@ -36,11 +41,6 @@ def workplace(tmp_path_factory):
 
 
 @leaves
-def test_a_run_keeps_few_checkpoints(leaf):
-    assert 1 <= load_config(leaf).default_hooks.checkpoint.max_keep_ckpts <= 3
-
-
-@leaves
 def test_leaf_says_what_it_trains_with_which_command_and_at_which_cost(leaf):
     text = ast.get_docstring(ast.parse(leaf.read_text()))
     assert f"python tools/train.py configs/{name_of(leaf)}.py" in text
@@ -58,8 +58,14 @@ def test_leaf_inherits_bases_and_no_other_leaf(leaf):
 @leaves
 def test_leaf_fits_together_with_and_without_its_toy_overlay(leaf, workplace, monkeypatch):
     monkeypatch.chdir(workplace)
-    check_model(load_config(leaf))
-    check_model(load_config(leaf, overlays=OVERLAYS, options=FEW_SCENES))
+    for cfg in (load_config(leaf), load_config(leaf, overlays=OVERLAYS, options=FEW_SCENES)):
+        check_model(cfg)
+        check_figures(cfg, ("train", "val"))
+        # A run must not fill the disk: the last few checkpoints and the best one.
+        checkpoint = cfg.default_hooks.checkpoint
+        assert checkpoint.type == "KeepingCheckpointHook"
+        assert 1 <= checkpoint.max_keep_ckpts <= 3
+        assert checkpoint.save_best
 
 
 @leaves

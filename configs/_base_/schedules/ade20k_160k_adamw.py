@@ -27,5 +27,5 @@ auto_scale_lr = dict(enable=False, base_batch_size=16)
 default_hooks = dict(
     _delete_=True,
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=16000, max_keep_ckpts=3),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=16000, max_keep_ckpts=3, save_best="mIoU"),
 )

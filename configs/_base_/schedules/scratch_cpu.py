@@ -14,5 +14,5 @@ param_scheduler = [dict(type="PerGroupOneCycleLR", eta_max=1e-3, total_steps=max
 default_hooks = dict(
     _delete_=True,
     logger=dict(type="LoggerHook", interval=30, log_metric_by_epoch=False),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=300, max_keep_ckpts=2),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=300, max_keep_ckpts=2, save_best="mIoU"),
 )
