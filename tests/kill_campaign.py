@@ -23,6 +23,8 @@ from rich.progress import track
 
 from effvit_mm.checkpoint import load_safely
 
+VALIDATION = 0.1  # seconds, about what one takes
+
 
 def start(work_dir: Path, loop: str, workers: int) -> int:
     """Start a run that resumes whatever lies in its folder, in a process group of its own."""
@@ -41,10 +43,18 @@ def start(work_dir: Path, loop: str, workers: int) -> int:
         os._exit(status)
 
 
-def finish(process: int, seconds: float = 120.0) -> bool:
-    """Wait for a run; True if it ended by itself, False if it was killed after ``seconds``."""
-    end = time.monotonic() + seconds
+def finish(process: int, seconds: float = 120.0, since: Path | None = None) -> bool:
+    """Wait for a run; True if it ended by itself, False if it was killed ``seconds`` after it began, or ``since`` was.
+
+    Args:
+        process: The run.
+        seconds: How long it goes on.
+        since: A file from whose appearance on the seconds count.
+    """
+    end = time.monotonic() + (seconds if since is None else 120.0)
     while time.monotonic() < end:
+        if since is not None and since.exists():
+            since, end = None, time.monotonic() + seconds
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
             if status:
@@ -85,25 +95,31 @@ def compare(whole: Path, killed: Path) -> None:
                     raise SystemExit(f"{name}: {part}.{key} differs")
 
 
-def campaign(folder: Path, loop: str, workers: int, kills: int, rng: random.Random) -> int:
-    """Run once undisturbed and then under kills; return how many hit a run that was still going."""
+def campaign(folder: Path, loop: str, workers: int, kills: int, rng: random.Random) -> tuple[int, int]:
+    """Run once undisturbed and then under kills; return how many hit a run still going, and in its validation."""
     whole = folder / f"whole_{loop}_{workers}"
     begin = time.monotonic()
     finish(start(whole, loop, workers))
     duration = time.monotonic() - begin
-    hits = num_runs = 0
+    hits = in_validation = num_runs = 0
     for _ in track(range(kills), description=f"{loop} loop, {workers} workers", disable=not sys.stdout.isatty()):
         killed = folder / f"killed_{loop}_{workers}_{num_runs}"
-        # A share of the moments falls behind the end: a run that has ended is resumed as well.
-        if finish(start(killed, loop, workers), rng.uniform(0, duration * 1.05)):
+        process = start(killed, loop, workers)
+        # Every other kill waits for a validation. A share of the moments falls behind the end: a run that has ended is
+        # resumed as well.
+        moment = (rng.uniform(0, VALIDATION), killed / "validating") if rng.random() < 0.5 else None
+        if finish(process, *(moment or (rng.uniform(0, duration * 1.05),))):
             compare(whole, killed)
             shutil.rmtree(killed)
             num_runs += 1
         else:
             hits += 1
+            if (killed / "validating").exists():
+                in_validation += 1
+                (killed / "validating").unlink()
     finish(start(killed, loop, workers))
     compare(whole, killed)
-    return hits
+    return hits, in_validation
 
 
 def main() -> None:
@@ -119,8 +135,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for loop in args.loop:
             for workers in args.workers:
-                hits = campaign(Path(folder), loop, workers, args.kills, rng)
-                print(f"{loop} loop, {workers} workers: {hits} kills, every loss, metric and weight the same")
+                hits, in_validation = campaign(Path(folder), loop, workers, args.kills, rng)
+                print(
+                    f"{loop} loop, {workers} workers: {hits} kills, {in_validation} of them in validation, "
+                    f"every loss, metric and weight the same"
+                )
 
 
 if __name__ == "__main__":

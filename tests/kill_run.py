@@ -78,6 +78,12 @@ class Diary(Hook):
     def after_val_epoch(self, runner, metrics=None):
         self.write(runner, "metrics.txt", f"{runner.iter} {metrics['mean'].hex()}")
 
+    def before_val(self, runner):
+        Path(runner.work_dir, "validating").touch()
+
+    def after_val(self, runner):
+        Path(runner.work_dir, "validating").unlink()
+
     def write(self, runner, name, line):
         with Path(runner.work_dir, name).open("a") as diary:
             diary.write(f"{line}\n")
