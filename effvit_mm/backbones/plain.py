@@ -221,7 +221,7 @@ class Plain(DenseBackbone):
         for i, stride in zip(self.out_indices, self.strides, strict=True):
             fmap = self.pyramid[str(i)](fmaps[self._tap_of(i)])
             # The pictures' padding to multiples of 16 may have made it larger than promised.
-            emitted.append(fmap[..., : -(-size[0] // stride), : -(-size[1] // stride)])
+            emitted.append(fmap[..., : (size[0] + stride - 1) // stride, : (size[1] + stride - 1) // stride])
         return tuple(emitted)
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:

@@ -195,6 +195,6 @@ class AnchorAttention(nn.Module):
                 for anchors in (self.gather_anchors, self.anchors)
             )
             keys = F.normalize(at_least_fp32(keys), dim=-1).to(values.dtype)
-        gather, distribute = (anchors.expand(len(keys), -1, -1, -1) for anchors in (gather, distribute))
+        gather, distribute = (anchors.expand(keys.shape[0], -1, -1, -1) for anchors in (gather, distribute))
         contexts = F.scaled_dot_product_attention(gather, keys, values, attn_mask=visible(padding_mask), scale=1.0)
         return merge_heads(F.scaled_dot_product_attention(keys, distribute, contexts, scale=1.0))

@@ -3,6 +3,7 @@
 Ding et al., "DaViT: Dual Attention Vision Transformers", ECCV 2022, section 3.3.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -94,6 +95,6 @@ class ChannelGroupAttention(nn.Module):
         if self.scale == "channels":
             return head_dim**-0.5
         if padding_mask is None:
-            return num_tokens**-0.5
+            return 1 / math.sqrt(num_tokens)
         counted = (~padding_mask).sum(dim=1).clamp(min=1).to(query.dtype)
         return counted.rsqrt()[:, None, None, None]

@@ -12,10 +12,10 @@ from torch import Tensor, cat
 from effvit_mm.layers.block import Block
 from effvit_mm.layers.grid import Grid
 from effvit_mm.layers.heads import at_least_fp32
-from effvit_mm.layers.token_reduction import Reduced, TokenReducer, check_keep, gather_with_restore, most_important
+from effvit_mm.layers.token_reduction import Reduced, TokenSubset, gather_with_restore, most_important
 
 
-class ClassAttentionSelection(TokenReducer):
+class ClassAttentionSelection(TokenSubset):
     """Keep the share ``keep`` of the tokens that the class token attends to most; the others return as they left.
 
     It stands inside a block, behind the attention whose ``scores`` it reads and before the MLP. It has no parameters.
@@ -51,7 +51,6 @@ class ClassAttentionSelection(TokenReducer):
 
     def __init__(self, dim: int, num_heads: int = 1, *, keep: float = 0.7, fuse: bool = True) -> None:
         super().__init__()
-        check_keep(keep)
         self.keep, self.fuse = keep, fuse
 
     def forward(
@@ -80,7 +79,7 @@ class ClassAttentionSelection(TokenReducer):
         attention = self.importance(scores, padding_mask)[:, num_prefix:]
         padding = None if padding_mask is None else padding_mask[:, num_prefix:]
         places, spare = most_important(attention.detach(), self.keep, padding)
-        front = torch.arange(num_prefix, device=tokens.device).expand(len(tokens), -1)
+        front = torch.arange(num_prefix, device=tokens.device).expand(tokens.shape[0], -1)
         if spare is not None and padding_mask is not None:
             spare = cat([padding_mask[:, :num_prefix], spare], dim=1)
         kept, put_back = gather_with_restore(tokens, cat([front, places + num_prefix], dim=1), spare)

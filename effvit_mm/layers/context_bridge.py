@@ -81,7 +81,7 @@ class ContextBridgeLayer(nn.Module):
         parts = self.norm2(tokens).split(sizes, dim=1)
         mixed = []
         for part, grid, multiple, mlp in zip(parts, grids, self.multiples, self.mlps, strict=True):
-            wide = part.reshape(len(part), -1, multiple * part.shape[-1])
+            wide = part.reshape(part.shape[0], -1, multiple * part.shape[-1])
             mixed.append(mlp(wide, grid).reshape(part.shape))
         return (tokens + cat(mixed, dim=1)).split(sizes, dim=1)
 
@@ -91,9 +91,9 @@ class ContextBridgeLayer(nn.Module):
         for part, grid, multiple, ratio, reduce in zip(
             tokens.split(list(sizes), dim=1), grids, self.multiples, self.ratios, self.reductions, strict=True
         ):
-            fmap = tokens_to_map(part.reshape(len(part), -1, multiple * part.shape[-1]), grid)
+            fmap = tokens_to_map(part.reshape(part.shape[0], -1, multiple * part.shape[-1]), grid)
             places = map_to_tokens(reduce(pad_to_multiple(fmap, ratio)))
-            reduced.append(places.reshape(len(part), -1, part.shape[-1]))  # (B, K_s m_s, C)
+            reduced.append(places.reshape(part.shape[0], -1, part.shape[-1]))  # (B, K_s m_s, C)
         keys = self.key_value(self.norm_keys(cat(reduced, dim=1)))
         key, value = (split_heads(x, self.num_heads) for x in keys.chunk(2, dim=-1))
         query = split_heads(self.query(tokens), self.num_heads)

@@ -166,11 +166,11 @@ class DeformableAttention(nn.Module):
             torch.arange(count, device=query.device) * self.stride + middle for count in offsets.shape[1:3]
         )
         start = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).to(offsets.dtype)
-        last = torch.tensor([height - 1, width - 1], device=query.device).expand(batch, 2)
-        if padding is not None:
-            last = torch.stack(extents(padding), dim=-1) - 1
-        last = last.repeat_interleave(self.num_groups, dim=0)[:, None, None].to(offsets.dtype)
-        return torch.minimum((start + offsets).clamp(min=0), last)
+        reached = (start + offsets).clamp(min=0)
+        if padding is None:
+            return torch.stack([reached[..., 0].clamp(max=height - 1), reached[..., 1].clamp(max=width - 1)], dim=-1)
+        last = (torch.stack(extents(padding), dim=-1) - 1).repeat_interleave(self.num_groups, dim=0)
+        return torch.minimum(reached, last[:, None, None].to(offsets.dtype))
 
     def _biases(self, points: Tensor, grid: Grid) -> Tensor:
         """Return what is added to the logits of places and points ``(B G, H', W', 2)``, ``(B, h, H W, K)``."""
@@ -187,9 +187,9 @@ class DeformableAttention(nn.Module):
         batch, _, height, width = fmap.shape
         with torch.autocast(fmap.device.type, enabled=False):
             grouped = fmap.reshape(batch * self.num_groups, -1, height, width).to(points.dtype)
-            sides = torch.tensor([max(height - 1, 1), max(width - 1, 1)], device=fmap.device, dtype=points.dtype)
             # grid_sample takes (x, y), -1 and 1 in the middle of the outermost places.
-            positions = (2 * points / sides - 1).flip(-1)
+            rows, columns = (2 * points[..., i] / max(side - 1, 1) - 1 for i, side in enumerate((height, width)))
+            positions = torch.stack([columns, rows], dim=-1)
             sampled = F.grid_sample(grouped, positions, mode="bilinear", align_corners=True)  # (B G, C / G, H', W')
         num_points = math.prod(points.shape[1:3])
         return sampled.reshape(batch, -1, num_points).transpose(1, 2).to(fmap.dtype)

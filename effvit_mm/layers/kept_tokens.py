@@ -1,6 +1,5 @@
 """Leave tokens out of a layer and put the others back: how many, which query rows to look at, gather and scatter."""
 
-import math
 from fractions import Fraction
 
 import torch
@@ -14,7 +13,13 @@ def num_kept(keep: float, num_tokens: int) -> int:
 
     In rational arithmetic, on the decimal number that was written: 0.55 of 100 is 55, where floats give 56.
     """
-    return min(num_tokens, max(1, math.ceil(Fraction(str(keep)) * num_tokens)))
+    numerator, denominator = _as_ratio(keep)
+    # Whole numbers alone: a compiled network counts sizes that it does not know yet.
+    return min(num_tokens, max(1, (num_tokens * numerator + denominator - 1) // denominator))
+
+
+def _as_ratio(number: float) -> tuple[int, int]:
+    return Fraction(str(number)).as_integer_ratio()
 
 
 def probe_rows(grid: Grid, num_probes: int | None, *, num_prefix: int, device: torch.device) -> Tensor:
@@ -34,7 +39,7 @@ def probe_rows(grid: Grid, num_probes: int | None, *, num_prefix: int, device: t
     height, width = grid
     if num_probes is None or num_probes >= height * width:
         return torch.arange(num_prefix + height * width, device=device)
-    down = min(height, num_probes, max(1, round(math.sqrt(num_probes * height / width))))
+    down = min(height, num_probes, max(1, _rounded_root(num_probes * height, width)))
     across = min(width, num_probes // down)
     # A narrow grid leaves probes over, which its long side takes.
     down = min(height, num_probes // across)
@@ -43,9 +48,18 @@ def probe_rows(grid: Grid, num_probes: int | None, *, num_prefix: int, device: t
     return (num_prefix + y[:, None] * width + x).flatten()
 
 
+def _rounded_root(numerator: int, denominator: int) -> int:
+    """Return ``round(sqrt(numerator / denominator))`` in whole numbers: halves to the even side, as Python's."""
+    root = 0
+    while (2 * root + 1) ** 2 * denominator < 4 * numerator:
+        root += 1
+    is_half = (2 * root + 1) ** 2 * denominator == 4 * numerator
+    return root + 1 if is_half and root % 2 else root
+
+
 def flat_places(index: Tensor, num_tokens: int) -> Tensor:
     """Turn places ``(B, K)`` in each picture's tokens into places ``(B * K,)`` in those of the whole batch."""
-    starts = torch.arange(len(index), device=index.device)[:, None] * num_tokens
+    starts = torch.arange(index.shape[0], device=index.device)[:, None] * num_tokens
     return (index + starts).flatten()
 
 
@@ -54,7 +68,7 @@ def gather_tokens(tokens: Tensor, places: Tensor) -> Tensor:
 
     Whole rows are copied, which is several times as fast as a ``gather`` with an index for every channel.
     """
-    return tokens.flatten(0, 1).index_select(0, places).unflatten(0, (len(tokens), -1))
+    return tokens.flatten(0, 1).index_select(0, places).unflatten(0, (tokens.shape[0], -1))
 
 
 def scatter_tokens(tokens: Tensor, places: Tensor, kept: Tensor) -> Tensor:

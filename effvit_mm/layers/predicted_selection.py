@@ -13,10 +13,10 @@ from torch import Tensor, cat, nn
 from effvit_mm.layers.block import Block
 from effvit_mm.layers.grid import Grid
 from effvit_mm.layers.heads import at_least_fp32, zero_padding
-from effvit_mm.layers.token_reduction import Reduced, TokenReducer, check_keep, gather_with_restore, most_important
+from effvit_mm.layers.token_reduction import Reduced, TokenSubset, gather_with_restore, most_important
 
 
-class PredictedSelection(TokenReducer):
+class PredictedSelection(TokenSubset):
     """Keep the share ``keep`` of the tokens by a predicted score; the others wait, and return as they left.
 
     In training nothing is left out: a hard decision is drawn for each token (Gumbel-softmax, straight-through), in
@@ -52,7 +52,6 @@ class PredictedSelection(TokenReducer):
 
     def __init__(self, dim: int, num_heads: int = 1, *, keep: float = 0.7) -> None:
         super().__init__()
-        check_keep(keep)
         if dim < 4:
             raise ValueError(f"dim={dim} must be at least 4 channels, which the predictor halves twice")
         self.keep = keep
@@ -89,7 +88,7 @@ class PredictedSelection(TokenReducer):
             decisions = F.pad(decided.to(tokens.dtype), (num_prefix, 0), value=1.0)
             return Reduced(tokens, grid, lambda mixed: blend(tokens, mixed, decisions), padding_mask, decisions)
         places, spare = most_important((scores[..., 0] - scores[..., 1]).detach(), self.keep, padding)
-        front = torch.arange(num_prefix, device=tokens.device).expand(len(tokens), -1)
+        front = torch.arange(num_prefix, device=tokens.device).expand(tokens.shape[0], -1)
         if spare is not None and padding_mask is not None:
             spare = cat([padding_mask[:, :num_prefix], spare], dim=1)
         kept, restore = gather_with_restore(tokens, cat([front, places + num_prefix], dim=1), spare)

@@ -159,7 +159,7 @@ def expand_bias(table: Tensor, grid: Grid, dtype: torch.dtype) -> Tensor:
     """
     height, width = grid
     windows = table.unfold(1, height, 1).unfold(2, width, 1)  # (h, R, W, H, W), a view
-    return windows.to(dtype).reshape(len(table), -1, height * width)
+    return windows.to(dtype).reshape(table.shape[0], -1, height * width)
 
 
 class _RecomputedAttention(torch.autograd.Function):
@@ -186,7 +186,7 @@ class _RecomputedAttention(torch.autograd.Function):
         grad_query = torch.empty_like(query)
         # Sums over the pieces, at least fp32 as the table is.
         grad_key, grad_value, grad_table = (torch.zeros_like(x, dtype=table.dtype) for x in (key, value, table))
-        logits_per_query = len(query) * len(table) * key.shape[2]
+        logits_per_query = query.shape[0] * table.shape[0] * key.shape[2]
         for queries, rows in _pieces(ctx.grid, TENSORS_IN_BACKWARD * logits_per_query):
             scaled, grad = query[:, :, queries] * scale, grad_mixed[:, :, queries]
             reach = table[:, rows].detach().requires_grad_()
@@ -227,7 +227,7 @@ def _attend_by_columns(query: Tensor, key: Tensor, value: Tensor, table: Tensor,
     runs = table.to(query.dtype).unfold(2, width, 1).permute(2, 0, 1, 3).flatten(2)  # (W, h, (2 H - 1) W)
     bias = runs.unfold(2, height * width, width)  # (W, h, H, H W), a view
     mixed = torch.empty_like(query)
-    for i in range(len(query)):  # the bias is the same for all pictures, which their columns would hide
+    for i in range(query.shape[0]):  # the bias is the same for all pictures, which their columns would hide
         columns = query[i].unflatten(1, grid).permute(2, 0, 1, 3)  # (W, h, H, d)
         keys, values = (part[i].expand(width, -1, -1, -1) for part in (key, value))
         answers = F.scaled_dot_product_attention(columns, keys, values, attn_mask=bias)
@@ -240,7 +240,7 @@ def _attend_in_pieces(
 ) -> Tensor:
     key, value, hidden = _reversed(key, value, hidden)
     # The bias serves the whole batch, until each picture hides other tokens.
-    bias_per_query = (1 if hidden is None else len(query)) * len(table) * key.shape[2]
+    bias_per_query = (1 if hidden is None else query.shape[0]) * table.shape[0] * key.shape[2]
     # Results go to one place: small tensors between the large ones would keep these from being used again.
     mixed = torch.empty_like(query)
     for queries, rows in _pieces(grid, bias_per_query):

@@ -67,6 +67,25 @@ class TokenReducer(nn.Module, ABC):
         """Drop what only restoring needs; a classifier, which reads prefix tokens, restores nothing."""
 
 
+class TokenSubset(TokenReducer):
+    """A reducer that keeps a share of the tokens of each picture.
+
+    Attributes:
+        keep: The share, above 0 and at most 1; it can be set at any time.
+    """
+
+    @property
+    def keep(self) -> float:
+        """The share of the tokens that go on."""
+        return self._keep[0]
+
+    @keep.setter
+    def keep(self, value: float) -> None:
+        check_keep(value)
+        # In a tuple: torch.compile takes a number that a module holds itself for one that it does not know.
+        self._keep = (value,)
+
+
 def check_keep(keep: float) -> None:
     """Refuse a share of tokens that keeps none or more than all.
 

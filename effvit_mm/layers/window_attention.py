@@ -116,7 +116,7 @@ class WindowAttention(nn.Module):
         if apart is not None:
             # Not -inf: a window of padding alone hides every key, and its softmax must stay finite.
             bias = bias.masked_fill(apart[:, :, None], torch.finfo(bias.dtype).min / 2)  # (1 or B, n, h, S^2, S^2)
-            bias = bias.expand(len(windows), -1, -1, -1, -1).flatten(0, 1)
+            bias = bias.expand(windows.shape[0], -1, -1, -1, -1).flatten(0, 1)
         else:
             bias = bias[None]
         if not num_prefix:
@@ -145,7 +145,7 @@ class WindowAttention(nn.Module):
         label = torch.zeros(1, 1, *padded_grid, device=windows.device)
         label[:, :, : shifts[0]] += 1
         label[:, :, :, : shifts[1]] += 2
-        hidden = torch.zeros(1 if padding_mask is None else len(windows), 1, *grid, device=windows.device)
+        hidden = torch.zeros(1 if padding_mask is None else windows.shape[0], 1, *grid, device=windows.device)
         if padding_mask is not None:
             hidden = padding_mask[:, None, num_prefix:].unflatten(2, grid).float()
         bottom, right = padded_grid[0] - grid[0], padded_grid[1] - grid[1]
