@@ -77,12 +77,13 @@ def test_a_training_step_compiles(name):
     torch.manual_seed(0)
     backbone = BACKBONES[name](**SHALLOW[name], drop_path_rate=0.0).double().train()
     images, gradients = torch.randn(2, 3, 64, 96, dtype=torch.float64), []
-    # At one size: torch cannot trace the gradient of resized positions for all (2.14: _upsample_bicubic2d_aa_backward).
+    # At one size: torch 2.14 cannot trace the gradient of resized positions (_upsample_bicubic2d_aa_backward) for all.
     for network in (backbone, compiled(backbone, dynamic=False)):
         backbone.zero_grad()
         generator = torch.Generator().manual_seed(1)
         maps = network(images)
         sum((fmap * torch.randn(fmap.shape, dtype=fmap.dtype, generator=generator)).sum() for fmap in maps).backward()
-        gradients.append([parameter.grad.clone() for parameter in backbone.parameters() if parameter.grad is not None])
-    assert len(gradients[0]) > 20
+        # A compiled graph gives zeros to what the maps do not depend on, such as selectors without their own loss.
+        gradients.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in backbone.parameters()])
+    assert sum(bool(gradient.any()) for gradient in gradients[0]) > 20
     assert_close(*gradients)
