@@ -276,7 +276,8 @@ def released_brings_code(case):
 @mutation("conversions")
 def released_with_an_odd_node(case):
     node = CfgNode({"a": CfgNode()}, b=[CfgNode()])
-    vars(node)[case.rng.choice(("items", "get", "keys", "__class__", "values", "pop"))] = case.rng.choice((7, None, []))
+    # Not "items", which writing the file calls.
+    vars(node)[case.rng.choice(("get", "keys", "__class__", "values", "pop"))] = case.rng.choice((7, None, []))
     place = case.rng.choice(("args", "model", "state_dict"))
 
     def change(weights):
