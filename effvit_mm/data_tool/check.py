@@ -7,7 +7,7 @@ from effvit_mm.data_tool.coco import inspect_coco
 from effvit_mm.data_tool.depth import inspect_depth
 from effvit_mm.data_tool.findings import Cell, Findings, Report
 from effvit_mm.data_tool.folders import compare_classes, inspect_folders
-from effvit_mm.data_tool.masks import inspect_masks
+from effvit_mm.data_tool.masks import compare_values, inspect_masks
 from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Target
 from effvit_mm.data_tool.sheet import write_sheet
@@ -31,6 +31,7 @@ def check_data_set(target: Target, opening: Opening, sheet: Path | None, num_pic
     findings = [INSPECTORS[part.kind](part, opening) for part in target.parts]
     if all(part.kind == "folders" and not part.spec.get("ann_file") for part in target.parts):
         compare_classes(findings)
+    compare_values(target.parts, findings)
     missing = any(count.found is None for part in findings for count in part.counts)
     report = Report(target.name, findings, target.layout if missing else "", target.refusals, target.notes)
     cells = _draw(findings, num_pictures) if sheet else []

@@ -74,6 +74,7 @@ class Findings:
         notes: What is worth knowing and no problem.
         amounts: Boxes, pixels or pictures of each class, all classes included.
         pictures: Pictures in which each class occurs.
+        values: Pixels of each value of index masks, where all of them were opened.
         num_opened: Pictures that were opened.
         num_pictures: Pictures there are.
         drawable: Pictures that can be drawn.
@@ -88,6 +89,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     amounts: Counter[str] = field(default_factory=Counter)
     pictures: Counter[str] = field(default_factory=Counter)
+    values: Counter[int] = field(default_factory=Counter)
     num_opened: int = 0
     num_pictures: int = 0
     drawable: Sequence[Any] = ()

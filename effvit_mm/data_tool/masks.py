@@ -1,5 +1,7 @@
 """Looks through pictures and index masks."""
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from effvit_mm.data_tool.opening import Opening
 from effvit_mm.data_tool.part import Part
 from effvit_mm.engine.picture_check import Look, describe_orientations, look_at_image, turns_images
 from effvit_mm.engine.segmentation_check import (
+    INDEX_REMEDY,
     Mask,
     build_dataset,
     describe_absent,
@@ -66,6 +69,26 @@ def inspect_masks(part: Part, opening: Opening) -> Findings:
     return findings
 
 
+def compare_values(parts: Sequence[Part], findings: Sequence[Findings]) -> None:
+    """Note where the masks of all splits show that classes are counted from 0 although 0 is left out.
+
+    Args:
+        parts: Splits of index masks and others.
+        findings: What was found in each.
+    """
+    measured: Counter[int] = Counter()
+    for part, found in zip(parts, findings, strict=True):
+        if not part.split.startswith("train"):
+            measured.update(found.values)
+    for part, found in zip(parts, findings, strict=True):
+        if not part.split.startswith("train") or not found.values:
+            continue
+        dataset = build_dataset(part.split, part.spec, "mmseg")
+        shifted = shift_problem(dataset, found.values, measured)
+        if shifted:
+            found.add_problem("classes counted from 0", dataset.data_prefix["seg_map_path"], shifted)
+
+
 def _inspect_pairs(
     part: Part, dataset: Any, pairs: list[tuple[Path, Path]], findings: Findings, opening: Opening
 ) -> None:
@@ -80,6 +103,7 @@ def _inspect_pairs(
         odd = sorted(mask.values - values.allowed)
         if mask.problem:
             findings.add_problem("mask", pair[1], mask.problem)
+            findings.add_remedy(INDEX_REMEDY)
         elif odd and values.are_known:
             listed = ", ".join(map(str, odd[:8])) + (", ..." if len(odd) > 8 else "")
             findings.add_problem("value that is no class", pair[1], f"holds {listed}; {say_values(dataset)}")
@@ -90,13 +114,12 @@ def _inspect_pairs(
         for value, count in mask.counts.items():
             findings.amounts[values.name_of(value)] += count
             findings.pictures[values.name_of(value)] += 1
-    seen = frozenset().union(*(mask.values for mask, _ in looks))
     # A part of the pictures may lack what the others have.
-    if values.are_known and not part.only_seen and len(chosen) == len(pairs) and seen:
-        shifted = shift_problem(dataset, seen) if part.split.startswith("train") else ""
-        if shifted:
-            findings.add_problem("classes counted from 0", dataset.data_prefix["seg_map_path"], shifted)
-        findings.add_note(describe_absent(dataset, seen))
+    if values.are_known and not part.only_seen and len(chosen) == len(pairs):
+        for mask, _ in looks:
+            findings.values.update(mask.counts)
+        if findings.values:
+            findings.add_note(describe_absent(dataset, findings.values))
     for name in values.names.values():
         findings.amounts.setdefault(name, 0)
     if part.only_seen:

@@ -5,7 +5,8 @@ are read for :class:`~effvit_mm.datasets.index_mask_folder.IndexMaskFolder`, who
 benchmarks that mmsegmentation knows by name are trusted in that.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from effvit_mm.engine.picture_check import READERS, Wording, check_pictures, tur
 from effvit_mm.errors import BadInputError, listed, some_of
 
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
+INDEX_REMEDY = "an index mask is a PNG of one channel whose values are class numbers: write them again as such"
 SOURCES = {
     "ADE20KDataset": (
         "ADE20K's scene parsing data is ADEChallengeData2016.zip of http://sceneparsing.csail.mit.edu: unpack it so\n"
@@ -96,13 +98,17 @@ def check_segmentation(
     built = [(split, spec, build_dataset(split, spec, cfg.get("default_scope") or "mmseg")) for split, spec in datasets]
     built = [entry for entry in built if entry[2] is not None]
     _check_presence(built, toy_hint)
-    checked: dict[tuple, None] = {}
+    checked: dict[tuple, tuple[Any, Counter[int]]] = {}
     for split, spec, dataset in built:
         _check_heads(cfg, split, spec["type"], len(dataset.metainfo["classes"]))
         key = (str(dataset.data_prefix), dataset.ann_file, str(spec.get("metainfo")), split == "train")
         if key not in checked and open_masks:
-            _check_files(split, dataset, turns=turns_images(spec), tell=tell)
-            checked[key] = None
+            checked[key] = dataset, _check_files(split, dataset, turns=turns_images(spec), tell=tell)
+    measured: Counter[int] = sum((counts for key, (_, counts) in checked.items() if not key[-1]), Counter())
+    for dataset, counts in (checked[key] for key in checked if key[-1]):
+        problem = shift_problem(dataset, counts, measured)
+        if problem:
+            raise BadInputError(f"the masks of {dataset.data_prefix['seg_map_path']}: {problem}")
 
 
 def build_dataset(split: str, spec: Any, scope: str) -> Any:
@@ -155,7 +161,8 @@ def _check_heads(cfg: Config, split: str, kind: str, num_classes: int) -> None:
                 )
 
 
-def _check_files(split: str, dataset: Any, *, turns: bool, tell: Callable[[str], object]) -> None:
+def _check_files(split: str, dataset: Any, *, turns: bool, tell: Callable[[str], object]) -> Counter[int]:
+    """Check pictures and masks; return the pixels of each value, of masks whose classes are the user's."""
     # Imported here, as it brings mmseg.
     from effvit_mm.datasets.index_mask_folder import IndexMaskFolder, describe_files_left_out, pairs_of
 
@@ -164,8 +171,9 @@ def _check_files(split: str, dataset: Any, *, turns: bool, tell: Callable[[str],
         tell(f"{split}: {left_out}")
     pairs = list(pairs_of(dataset).values())
     files = [mask for _, mask in pairs if mask is not None]
+    counts: Counter[int] = Counter()
     if not files:
-        return
+        return counts
     own = isinstance(dataset, IndexMaskFolder)
     folder = Path(dataset.data_prefix["seg_map_path"])
     with ThreadPoolExecutor(READERS) as readers:
@@ -179,20 +187,19 @@ def _check_files(split: str, dataset: Any, *, turns: bool, tell: Callable[[str],
         [f"{mask.file.relative_to(folder)}  {mask.problem}" for mask in masks if mask.problem],
         len(masks),
         "cannot be used",
-        "an index mask is a PNG of one channel whose values are class numbers: write them again as such",
+        INDEX_REMEDY,
     )
     if own:
         _check_values(dataset, folder, masks)
+        for mask in masks:
+            counts.update(mask.counts)
         if split == "train":
             _check_variety(dataset, folder, masks)
-            values = frozenset().union(*(mask.values for mask in masks))
-            problem = shift_problem(dataset, values)
-            if problem:
-                raise BadInputError(f"the masks of {folder}: {problem}")
-            absent = describe_absent(dataset, values)
+            absent = describe_absent(dataset, counts)
             if absent:
                 tell(f"{split}: {absent}")
     _check_sizes(dataset, pairs, masks, turns=turns, tell=tell)
+    return counts
 
 
 def read_mask(file: Path, *, values: bool) -> Mask:
@@ -254,37 +261,47 @@ def _check_variety(dataset: Any, folder: Path, masks: list[Mask]) -> None:
         )
 
 
-def shift_problem(dataset: Any, values: Collection[int]) -> str:
+def shift_problem(dataset: Any, learnt: Mapping[int, int], measured: Mapping[int, int]) -> str:
     """Return what shows that masks count their classes from 0 where 0 is left out; an empty string if nothing does.
+
+    Masks whose last class is rare, and whose 0 marks what has no class, may look the same in one split: the class has
+    to be missing where is measured, too, and 0 to be no rarer than all classes.
 
     Args:
         dataset: A data set of mmseg.
-        values: All that occur in the masks of training.
+        learnt: Pixels of each value that occurs in the masks of training.
+        measured: Pixels of each value that occurs in those of validation and test; empty where they are not known.
     """
     names = dataset.metainfo["classes"]
-    if not dataset.reduce_zero_label or not set(range(len(names))) <= set(values) or len(names) in values:
+    last = len(names)
+    if not dataset.reduce_zero_label or not measured or learnt.get(last) or measured.get(last):
+        return ""
+    found = [learnt.get(value, 0) for value in range(last)]
+    if not all(found) or found[0] < min(found[1:], default=0):
         return ""
     return (
-        f"all values from 0 to {len(names) - 1} occur, and none is {len(names)}, which stands for {names[-1]!r} under "
-        f"reduce_zero_label=True, and 0 is left out: do the {len(names)} classes count from 0? Set "
-        f"reduce_zero_label=False in the data sets and pipelines, or take {names[-1]!r} out of metainfo.classes"
+        f"all values from 0 to {last - 1} occur, and no mask of training, validation or test holds {last}, which "
+        f"stands for {names[-1]!r} under reduce_zero_label=True; 0 is left out, and covers "
+        f"{found[0] / sum(found):.0%}: do the {last} classes count from 0? Set reduce_zero_label=False in the data sets and pipelines, or take "
+        f"{names[-1]!r} out of metainfo.classes"
     )
 
 
-def describe_absent(dataset: Any, values: Collection[int]) -> str:
-    """Say which classes occur in no mask; an empty string for none.
+def describe_absent(dataset: Any, counts: Mapping[int, int]) -> str:
+    """Say which classes occur in no mask, and how much is left out as 0; an empty string for none.
 
     Args:
         dataset: A data set of mmseg.
-        values: All that occur in its masks.
+        counts: Pixels of each value that occurs in its masks.
     """
+    names = dataset.metainfo["classes"]
     first = int(bool(dataset.reduce_zero_label))
-    absent = [
-        f"{name!r} ({value})" for value, name in enumerate(dataset.metainfo["classes"], first) if value not in values
-    ]
+    absent = [f"{name!r} ({value})" for value, name in enumerate(names, first) if not counts.get(value)]
     if not absent:
         return ""
-    return f"{len(absent)} of the {len(dataset.metainfo['classes'])} classes occur in no mask: {some_of(absent)}"
+    share = counts.get(0, 0) / max(1, sum(counts.values()))
+    zero = f"; 0, which reduce_zero_label=True leaves out, covers {share:.1%} of the pixels" if first else ""
+    return f"{len(absent)} of the {len(names)} classes occur in no mask: {some_of(absent)}{zero}"
 
 
 def _check_sizes(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS
+from PIL import Image
 from tiny_masks import CLASSES, mask_path, picture_path, write_masks
 
 import effvit_mm.datasets.index_mask_folder  # noqa: F401  # which registers
@@ -236,8 +237,9 @@ def test_images_of_all_kinds_are_read_through_links_and_what_is_left_out_is_coun
 
 def test_classes_that_count_from_0_where_0_is_left_out_are_refused(tmp_path):
     write_masks(tmp_path)
-    text = message(config(tmp_path, reduce_zero_label=True), ("train",))
-    assert "none is 3, which stands for 'box' under reduce_zero_label=True" in text
+    text = message(config(tmp_path, reduce_zero_label=True))
+    assert "no mask of training, validation or test holds 3, which stands for 'box' under reduce_zero_label" in text
+    assert "0 is left out, and covers 20%" in text
     assert "reduce_zero_label=False" in text
     told = []
     check_data(config(tmp_path), ("train",), tell=told.append)
@@ -251,3 +253,37 @@ def test_a_class_that_occurs_nowhere_is_told(tmp_path):
     cfg.model.auxiliary_head = []
     check_data(cfg, ("train",), tell=told.append)
     assert told == ["train: 1 of the 4 classes occur in no mask: 'lamp' (3)"]
+
+
+def write_counted_from(root, first, values):
+    """Write masks of which each holds the given values in equal stripes, counted from one that is given."""
+    write_masks(root)
+    for file in (root / "annotations").rglob("*.png"):
+        rows, columns = cv2.imread(str(file), cv2.IMREAD_UNCHANGED).shape
+        stripes = np.repeat(values, -(-columns // len(values)))[:columns] + first
+        cv2.imwrite(str(file), np.tile(stripes, (rows, 1)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("rare", ["validation holds the last class", "0 is a thin border", "nothing is measured"])
+def test_a_last_class_that_training_lacks_is_told_and_not_refused(tmp_path, rare):
+    write_counted_from(tmp_path, 0, [0, 1, 1, 1, 1, 2, 2, 2, 2, 2] if "border" in rare else [0, 1, 2])
+    if "validation" in rare:
+        file = sorted((tmp_path / "annotations/validation").glob("*.png"))[0]
+        cv2.imwrite(str(file), np.full_like(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), 3))
+    told = []
+    splits = ("train",) if "nothing" in rare else ("train", "val")
+    check_data(config(tmp_path, reduce_zero_label=True), splits, tell=told.append)
+    share = "10.0%" if "border" in rare else "34.0%"
+    assert told == [
+        f"train: 1 of the 3 classes occur in no mask: {CLASSES[-1]!r} (3); 0, which reduce_zero_label=True leaves out, "
+        f"covers {share} of the pixels"
+    ]
+
+
+def test_a_palette_whose_places_are_no_class_numbers_is_refused(tmp_path):
+    write_masks(tmp_path)
+    places = Image.fromarray(np.full((40, 50), 17, np.uint8)).convert("P")
+    places.save(mask_path(tmp_path, 1))
+    text = message(config(tmp_path))
+    assert "street_1.png  17" in text
+    assert "the 3 classes are the values 0 to 2" in text
