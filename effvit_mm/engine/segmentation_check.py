@@ -282,8 +282,8 @@ def shift_problem(dataset: Any, learnt: Mapping[int, int], measured: Mapping[int
     return (
         f"all values from 0 to {last - 1} occur, and no mask of training, validation or test holds {last}, which "
         f"stands for {names[-1]!r} under reduce_zero_label=True; 0 is left out, and covers "
-        f"{found[0] / sum(found):.0%}: do the {last} classes count from 0? Set reduce_zero_label=False in the data sets and pipelines, or take "
-        f"{names[-1]!r} out of metainfo.classes"
+        f"{found[0] / sum(found):.0%}: do the {last} classes count from 0? Set reduce_zero_label=False in the data "
+        f"sets and pipelines, or take {names[-1]!r} out of metainfo.classes"
     )
 
 
