@@ -186,7 +186,7 @@ def make_odd(folder, kind):
     ("kind", "message"),
     [
         ("missing", "x does not exist, looked from"),
-        ("empty", "x holds no picture: no name ends in .jpg"),
+        ("empty", "x holds no picture: no name ends in .bmp, .jfif"),
         ("text", "x is neither a picture nor a video that OpenCV can read"),
     ],
 )

@@ -19,7 +19,9 @@ from effvit_mm.engine.run import enable_amp, load_config
 from effvit_mm.errors import BadInputError
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TOOLS = sorted((ROOT / "tools").glob("*.py"))
+# Not a tool, but what they import first, from the folder in which they lie.
+TOOLS = sorted(path for path in (ROOT / "tools").glob("*.py") if path.stem != "openmp")
+sys.path.append(str(ROOT / "tools"))
 WRITTEN_BY_READERS = ("configs/nyu/depth_warehouse.py",)
 OVERLAYS = ROOT / "configs/_base_/toy"
 # Sections whose names `check_config` knows, and places where no config of ours says which names there may be.
